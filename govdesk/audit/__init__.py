@@ -1,0 +1,1 @@
+"""Records, chain, writer, verifier."""

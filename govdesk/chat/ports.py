@@ -1,0 +1,197 @@
+"""The Protocols a turn needs; features implement them without knowing each other, `app.py` introduces them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from govdesk.domain.decision import Decision
+from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
+from govdesk.domain.record import Entry
+from govdesk.domain.redaction import Direction, Finding, Redacted
+from govdesk.domain.turn import (
+    Conversation,
+    Message,
+    ModelInfo,
+    Outcome,
+    Reading,
+    Role,
+    Sampling,
+    SearchHit,
+    Usage,
+)
+
+
+class AuditLog(Protocol):
+    """The one way to the audit writer."""
+
+    def append(self, entry: Entry) -> RecordSeq:
+        """Record durably; the action may start only after this returned.
+
+        Raises:
+            AuditClosedError: the record could not be made durable; do nothing that needed it.
+        """
+        ...
+
+
+class PolicyDecider(Protocol):
+    """Decides on a prompt after redaction looked at it."""
+
+    def decide(self, redacted: Redacted, characters: int) -> Decision:
+        """Permit or Deny; never raises for content."""
+        ...
+
+
+class RedactionStream(Protocol):
+    """Redacts a text that arrives in parts; the concatenation equals the batch result (P1, P2)."""
+
+    def feed(self, part: str) -> str:
+        """Take a part; return what is safe to release now (may be empty)."""
+        ...
+
+    def flush(self) -> str:
+        """End of text: return what was held, redacted."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """Characters taken and not yet released."""
+        ...
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Findings so far, offsets over the whole text as given."""
+        ...
+
+    @property
+    def blocked(self) -> bool:
+        """True once a finding whose operator is BLOCK was met: nothing more is released."""
+        ...
+
+
+class Redactor(Protocol):
+    """Finds, then acts, under the policy in force."""
+
+    def redact(self, text: str, direction: Direction) -> Redacted:
+        """Redact a whole text. A failure inside raises; it never returns the text unredacted."""
+        ...
+
+    def stream(self, direction: Direction) -> RedactionStream:
+        """Start redacting a text that will arrive in parts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of the answer as the worker sent it: untrusted, not yet redacted."""
+
+    untrusted_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The model stopped. `reason` is `end`, `length` or `cancelled`."""
+
+    reason: str
+    usage: Usage
+
+
+class Inference(Protocol):
+    """The trusted side of the worker."""
+
+    def model(self) -> ModelInfo:
+        """The model that will answer; starts the worker and loads the model when that is needed.
+
+        Raises:
+            ModelError, WorkerError
+        """
+        ...
+
+    def answer(
+        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+    ) -> Iterator[Reading | Piece | Stopped]:
+        """Generate one answer to a history that ends with the user's message.
+
+        Raises:
+            WorkerError: crashed, hung or sent garbage; the worker is gone, the next call starts a fresh one.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Ask the running answer to stop (any thread); it ends with `Stopped("cancelled")` within 200 ms."""
+        ...
+
+
+class ConversationStore(Protocol):
+    """Encrypted history."""
+
+    def create(self, title: str, marking: str, now_utc_ns: int) -> ConversationId:
+        """Create an empty conversation."""
+        ...
+
+    def conversations(self) -> tuple[Conversation, ...]:
+        """All conversations, the latest first."""
+        ...
+
+    def messages(self, conversation: ConversationId) -> tuple[Message, ...]:
+        """All messages of a conversation in order."""
+        ...
+
+    def begin_turn(
+        self,
+        conversation: ConversationId,
+        turn: TurnId,
+        prompt: str,
+        findings: tuple[Finding, ...],
+        marking: str,
+        policy: str,
+        now_utc_ns: int,
+    ) -> None:
+        """Store the redacted prompt and the empty answer's row, in one transaction."""
+        ...
+
+    def append_answer(self, turn: TurnId, text: str) -> None:
+        """Append redacted text to the answer, durably."""
+        ...
+
+    def finish_turn(
+        self,
+        turn: TurnId,
+        outcome: Outcome,
+        findings: tuple[Finding, ...],
+        model: ModelInfo | None,
+        usage: Usage,
+        record: RecordSeq,
+        now_utc_ns: int,
+    ) -> None:
+        """Close the turn with its one outcome."""
+        ...
+
+    def unfinished_turns(self) -> tuple[TurnId, ...]:
+        """Turns without an outcome: what a crash left."""
+        ...
+
+    def rename(self, conversation: ConversationId, title: str) -> None:
+        """Change the title."""
+        ...
+
+    def delete(self, conversation: ConversationId) -> None:
+        """Delete the conversation and everything in it, index included."""
+        ...
+
+    def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
+        """Full-text search in titles and messages; any query string is safe."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected so that tests do not wait."""
+
+    def utc_ns(self) -> int:
+        """Wall clock, nanoseconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward."""
+        ...

@@ -1,0 +1,163 @@
+"""The only importer of `cryptography`: CNSA 2.0 algorithms behind a few plain functions.
+
+AES-256 (KWP, GCM), SHA-384/512, ML-KEM-1024 through HPKE (RFC 9180), pure ML-DSA-87 (FIPS 204).
+PBKDF2 is SP 800-132's, HKDF is RFC 5869. Not a validated module: see resources/docs/threat-model.md.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import time
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes, hpke, keywrap, serialization
+from cryptography.hazmat.primitives.asymmetric import mldsa, mlkem
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+KEY_BYTES = 32
+HASH_BYTES = 48
+MIN_PBKDF2_ITERATIONS = 600_000
+MAX_PBKDF2_ITERATIONS = 100_000_000
+_SUITE = hpke.Suite(hpke.KEM.MLKEM1024, hpke.KDF.HKDF_SHA384, hpke.AEAD.AES_256_GCM)
+
+
+class CryptoError(Exception):
+    """A key, signature or ciphertext does not fit; says nothing about why (callers explain)."""
+
+
+def random_bytes(count: int) -> bytes:
+    """`count` bytes from the kernel's generator."""
+    return os.urandom(count)
+
+
+def sha384(*parts: bytes) -> bytes:
+    """SHA-384 over the concatenation of the parts: 48 bytes."""
+    digest = hashes.Hash(hashes.SHA384())
+    for part in parts:
+        digest.update(part)
+    return digest.finalize()
+
+
+def hmac_sha384(key: bytes | bytearray, data: bytes) -> bytes:
+    """HMAC-SHA-384: 48 bytes (FIPS 198-1)."""
+    return hmac.digest(bytes(key), data, "sha384")
+
+
+def same(a: bytes, b: bytes) -> bool:
+    """Equality in constant time."""
+    return hmac.compare_digest(a, b)
+
+
+def hkdf(secret: bytes, *, salt: bytes, info: bytes, length: int = KEY_BYTES) -> bytes:
+    """HKDF-SHA-384, extract and expand (RFC 5869)."""
+    return HKDF(hashes.SHA384(), length=length, salt=salt, info=info).derive(secret)
+
+
+def hkdf_expand(key: bytes, *, info: bytes, length: int = KEY_BYTES) -> bytes:
+    """HKDF-Expand with SHA-384 (RFC 5869 2.3); `key` is already uniform."""
+    return HKDFExpand(hashes.SHA384(), length=length, info=info).derive(key)
+
+
+def pbkdf2(passphrase: bytes, *, salt: bytes, iterations: int) -> bytes:
+    """PBKDF2-HMAC-SHA-512, 64 bytes (SP 800-132)."""
+    return PBKDF2HMAC(hashes.SHA512(), length=64, salt=salt, iterations=iterations).derive(passphrase)
+
+
+def calibrate_pbkdf2(target_seconds: float = 1.0) -> int:
+    """Iterations that take about `target_seconds` here, never under the floor of 600,000."""
+    probe = 100_000
+    started = time.perf_counter()
+    pbkdf2(b"calibration", salt=bytes(32), iterations=probe)
+    seconds = max(time.perf_counter() - started, 1e-6)
+    return max(MIN_PBKDF2_ITERATIONS, int(probe * target_seconds / seconds))
+
+
+def wrap_key(kek: bytes, key: bytes) -> bytes:
+    """AES-256 key wrap with padding (SP 800-38F KWP, RFC 5649)."""
+    return keywrap.aes_key_wrap_with_padding(kek, key)
+
+
+def unwrap_key(kek: bytes, wrapped: bytes) -> bytes:
+    """Undo `wrap_key`.
+
+    Raises:
+        CryptoError: the wrong KEK, or a changed ciphertext.
+    """
+    try:
+        return keywrap.aes_key_unwrap_with_padding(kek, wrapped)
+    except (keywrap.InvalidUnwrap, ValueError) as error:
+        raise CryptoError("key unwrap failed") from error
+
+
+def seal(public_pem: str, plaintext: bytes, *, info: bytes) -> bytes:
+    """HPKE base mode to an ML-KEM-1024 public key (HKDF-SHA-384, AES-256-GCM)."""
+    key = serialization.load_pem_public_key(public_pem.encode())
+    if not isinstance(key, mlkem.MLKEM1024PublicKey):
+        raise CryptoError("not an ML-KEM-1024 public key")
+    return _SUITE.encrypt(plaintext, key, info)
+
+
+def open_sealed(private_pem: str, sealed: bytes, *, info: bytes) -> bytes:
+    """Undo `seal`.
+
+    Raises:
+        CryptoError: the wrong key, other info, or changed bytes.
+    """
+    try:
+        key = serialization.load_pem_private_key(private_pem.encode(), password=None)
+        if not isinstance(key, mlkem.MLKEM1024PrivateKey):
+            raise CryptoError("not an ML-KEM-1024 private key")
+        return _SUITE.decrypt(sealed, key, info)
+    except (InvalidTag, ValueError, TypeError) as error:
+        raise CryptoError("cannot open") from error
+
+
+def new_sealing_key() -> tuple[str, str]:
+    """A fresh ML-KEM-1024 pair as PEM: (private, public)."""
+    key = mlkem.MLKEM1024PrivateKey.generate()
+    return _pem_pair(key, key.public_key())
+
+
+def new_signing_key() -> tuple[str, str]:
+    """A fresh ML-DSA-87 pair as PEM: (private, public)."""
+    key = mldsa.MLDSA87PrivateKey.generate()
+    return _pem_pair(key, key.public_key())
+
+
+def sign(private_pem: str, message: bytes, *, context: bytes) -> bytes:
+    """Pure ML-DSA-87 with a context string (FIPS 204, algorithm 2): 4,627 bytes."""
+    key = serialization.load_pem_private_key(private_pem.encode(), password=None)
+    if not isinstance(key, mldsa.MLDSA87PrivateKey):
+        raise CryptoError("not an ML-DSA-87 private key")
+    return key.sign(message, context)
+
+
+def verify(public_pem: str, signature: bytes, message: bytes, *, context: bytes) -> None:
+    """Check a pure ML-DSA-87 signature.
+
+    Raises:
+        CryptoError: it does not check, or the key is not one.
+    """
+    try:
+        key = serialization.load_pem_public_key(public_pem.encode())
+        if not isinstance(key, mldsa.MLDSA87PublicKey):
+            raise CryptoError("not an ML-DSA-87 public key")
+        key.verify(signature, message, context)
+    except (InvalidSignature, ValueError) as error:
+        raise CryptoError("signature does not check") from error
+
+
+def _pem_pair(
+    private: mlkem.MLKEM1024PrivateKey | mldsa.MLDSA87PrivateKey,
+    public: mlkem.MLKEM1024PublicKey | mldsa.MLDSA87PublicKey,
+) -> tuple[str, str]:
+    return (
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode(),
+        public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ).decode(),
+    )

@@ -1,0 +1,97 @@
+"""The decoded policy: what an organisation signed. Frozen; nothing here reads a file.
+
+The file format is TOML; `govdesk.policy` checks the signature and decodes strictly into these
+values (an unknown key is refused). The shape is documented in resources/docs/policy-reference.md.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from govdesk.domain.redaction import Direction, Operator
+
+
+class PolicySource(Enum):
+    """Where the policy in force came from."""
+
+    SITE = "site"
+    DEVELOPMENT = "development"
+    BUILT_IN = "built-in"
+
+
+class ConsentText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shown verbatim before anything else, until an explicit click."""
+
+    title: str
+    text: str
+
+
+class SessionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lock and passphrase rules."""
+
+    idle_lock_seconds: int = 900
+    minimum_passphrase_characters: int = 15
+
+
+class ModelRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which models may load. Digests are SHA-384 of the GGUF file, lower-case hexadecimal."""
+
+    approved: tuple[str, ...] = ()
+
+
+class RedactionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Operators for one direction: an exact entity type wins over `SECRET.*`, that over `default`."""
+
+    default: Operator = Operator.REDACT
+    types: dict[str, Operator] = {}
+
+    def operator(self, entity_type: str) -> Operator:
+        """The operator for an entity type in this direction."""
+        exact = self.types.get(entity_type)
+        if exact is not None:
+            return exact
+        family, dot, _ = entity_type.partition(".")
+        if dot:
+            return self.types.get(family + ".*", self.default)
+        return self.default
+
+
+class AuditRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Officers' public ML-KEM-1024 keys (PEM), to which the log's first MAC key is sealed."""
+
+    officers: tuple[str, ...] = ()
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One signed policy file."""
+
+    schema: int
+    id: str
+    version: int
+    system_high: str
+    consent: ConsentText
+    redaction: dict[str, RedactionRules]
+    session: SessionRules = SessionRules()
+    models: ModelRules = ModelRules()
+    audit: AuditRules = AuditRules()
+
+    def rules(self, direction: Direction) -> RedactionRules:
+        """The redaction rules for a direction; a direction the file leaves out redacts everything."""
+        return self.redaction.get(direction.value, RedactionRules())
+
+
+class PolicyInForce(msgspec.Struct, frozen=True):
+    """A policy with where it came from and the hash of the bytes that were signed."""
+
+    policy: Policy
+    source: PolicySource
+    sha384: str
+    warning: str = ""
+    """Words for the screen: why this is not a site's policy. Empty for a site's policy."""
+
+    @property
+    def stamp(self) -> str:
+        """`id@hash`, as it goes with every message, export and record."""
+        return f"{self.policy.id}@{self.sha384[:16]}"

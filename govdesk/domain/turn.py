@@ -1,0 +1,148 @@
+"""A conversation, its turns and messages, and the events of one turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from govdesk.domain.decision import Decision
+from govdesk.domain.ids import ConversationId, ModelDigest, RecordSeq, TurnId
+from govdesk.domain.redaction import Finding
+
+
+class Role(Enum):
+    """Who speaks in a message, in the model's own words."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Outcome(Enum):
+    """How a turn ended; each turn has exactly one."""
+
+    COMPLETED = "completed"
+    DENIED = "denied"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. `seed` None draws one and records it."""
+
+    max_tokens: int = 512
+    temperature: float = 0.2
+    top_p: float = 0.9
+    top_k: int = 40
+    repeat_penalty: float = 1.1
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One stored message; `text` is after redaction, `findings` say what was found (never the value)."""
+
+    role: Role
+    text: str
+    turn: TurnId
+    created_utc_ns: int
+    marking: str = ""
+    findings: tuple[Finding, ...] = ()
+    outcome: Outcome | None = None
+    """Set on the assistant's message once the turn has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One line of the conversation list."""
+
+    id: ConversationId
+    title: str
+    marking: str
+    created_utc_ns: int
+    updated_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One message found by search; `snippet` marks the words found with U+2068 and U+2069 around them."""
+
+    conversation: Conversation
+    turn: TurnId
+    role: Role
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model that answers."""
+
+    name: str
+    digest: ModelDigest
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused)."""
+
+    prompt_tokens: int = 0
+    read_tokens: int = 0
+    answer_tokens: int = 0
+    first_token_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+# Events of one turn, in the order in which they can come: Decided, Reading*, Released*, Ended.
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Policy decided and redaction ran on the prompt; `prompt` is what the model sees and what is stored."""
+
+    conversation: ConversationId
+    turn: TurnId
+    decision: Decision
+    prompt: str
+    findings: tuple[Finding, ...]
+    record: RecordSeq
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The model is reading the prompt: tokens done of all."""
+
+    done_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A part of the answer, after redaction, safe to show. `held` characters wait behind it."""
+
+    text: str
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of every turn, after its outcome record is durable."""
+
+    conversation: ConversationId
+    turn: TurnId
+    outcome: Outcome
+    text: str
+    prompt_findings: tuple[Finding, ...]
+    answer_findings: tuple[Finding, ...]
+    marking: str
+    model: ModelInfo | None
+    usage: Usage
+    record: RecordSeq
+    explanation: str = ""
+    """For denied, failed and interrupted turns: what happened, what was kept, what to do next."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+TurnEvent = Decided | Reading | Released | Ended

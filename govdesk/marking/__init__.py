@@ -1,0 +1,1 @@
+"""Classification markings: parse, validate, compare, roll up, render."""

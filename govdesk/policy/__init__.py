@@ -1,0 +1,1 @@
+"""The signed policy: loading, strict decoding, decisions."""

@@ -1,0 +1,1 @@
+"""Recognizers find, operators act; in one piece and as a stream."""

@@ -1,0 +1,1 @@
+"""The operating system's walls and the proof that they stand."""

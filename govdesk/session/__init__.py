@@ -1,0 +1,1 @@
+"""Who is here and is it unlocked: key slots, lock, consent."""

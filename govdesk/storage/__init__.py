@@ -1,0 +1,1 @@
+"""Encrypted SQLite: the only package that speaks SQL."""
