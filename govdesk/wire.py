@@ -29,7 +29,7 @@ def encode(frame: msgspec.Struct) -> bytes:
     payload = msgspec.msgpack.encode(frame)
     if len(payload) > MAX_FRAME_BYTES:
         raise FrameError(
-            f"A message between GovDesk's parts would have {len(payload)} bytes; the limit is {MAX_FRAME_BYTES}.",
+            f"A message between two parts would have {len(payload)} bytes; the limit is {MAX_FRAME_BYTES}.",
             code="frame.too-large",
         )
     return _LENGTH.pack(len(payload)) + payload
@@ -66,7 +66,7 @@ class FrameDecoder(Generic[_T]):
             (length,) = _LENGTH.unpack_from(self._buffer, offset)
             if length > self._max_bytes:
                 raise FrameError(
-                    f"A part of GovDesk announced a message of {length} bytes; the limit is {self._max_bytes}.",
+                    f"A part announced a message of {length} bytes; the limit is {self._max_bytes}.",
                     code="frame.too-large",
                 )
             end = offset + _LENGTH.size + length

@@ -1,4 +1,4 @@
-"""The Protocols a turn needs; features implement them without knowing each other, `app.py` introduces them."""
+"""The Protocols a turn needs; features implement them unknown to each other, `app.py` introduces them."""
 
 from __future__ import annotations
 
