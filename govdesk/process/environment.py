@@ -1,0 +1,103 @@
+"""A clean start: an environment from an allow-list, no unknown descriptors, an isolated interpreter.
+
+One variable such as OPENSSL_CONF loads any library into the process with the keys; so nothing is
+kept that is not named here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from govdesk.errors import WallError
+
+_KEPT = frozenset({
+    "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TERM", "COLUMNS", "LINES", "NO_COLOR",
+    "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "XDG_SESSION_TYPE", "XDG_CURRENT_DESKTOP",
+    "XDG_DATA_HOME", "DBUS_SESSION_BUS_ADDRESS", "GOVDESK_HOME", "GOVDESK_PLATFORM",
+})  # fmt: skip
+_KEPT_PREFIX = "LC_"
+_WORKER_KEPT = frozenset({"LANG", "TZ"})
+_PATH = "/usr/bin:/bin"
+BOUNDED_SPIN = "100000"
+"""GOMP_SPINCOUNT for the worker: spin a little, then sleep (resources/docs/decisions)."""
+
+
+def clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment that GovDesk's own processes get."""
+    kept = {
+        name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)
+    }
+    kept["PATH"] = _PATH
+    return kept
+
+
+def for_worker(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of worker and audit writer: no home, no display, threads that spin a bounded time."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name in _WORKER_KEPT or name.startswith(_KEPT_PREFIX)
+    }
+    kept["PATH"] = _PATH
+    kept["GOMP_SPINCOUNT"] = BOUNDED_SPIN
+    kept["GGML_NO_BACKTRACE"] = "1"  # its crash handler would start a debugger
+    return kept
+
+
+def restart_clean(arguments: list[str]) -> None:
+    """Re-execute with a clean environment and an isolated interpreter; return when both hold already."""
+    wanted = clean(os.environ)
+    isolated = bool(sys.flags.isolated)
+    if isolated and dict(os.environ) == wanted:
+        return
+    os.execve(sys.executable, [*command(), *arguments], wanted)  # noqa: S606
+
+
+def command() -> list[str]:
+    """How every role is started: this interpreter, isolated (no PYTHON*, no user site, no current folder)."""
+    return [sys.executable, "-I", "-m", "govdesk"]
+
+
+def close_unknown(known: frozenset[int]) -> None:
+    """Close every descriptor that is not standard input, output, error or known.
+
+    Inherited descriptors survive any filter, so this comes before everything else.
+    """
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  names are wanted, not paths
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in known:
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue  # the one that listed the folder
+
+
+def require_local_display(environment: Mapping[str, str]) -> None:
+    """A display reached over TCP would carry the screen over a network.
+
+    Raises:
+        WallError: DISPLAY names a host.
+    """
+    display = environment.get("DISPLAY", "")
+    host = display.partition(":")[0]
+    if display and host not in {"", "unix"}:
+        raise WallError(
+            f"The display {display} is reached over a network (as with ssh -X).",
+            code="wall.remote-display",
+            kept="GovDesk did not start.",
+            todo="Sit at the workstation, or use `govdesk ask` in the terminal.",
+        )
+
+
+def display_available(environment: Mapping[str, str]) -> bool:
+    """True when there is a screen to open a window on."""
+    if environment.get("GOVDESK_PLATFORM") == "offscreen":
+        return True
+    wayland = environment.get("WAYLAND_DISPLAY")
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    if wayland and (Path(wayland).is_absolute() or (runtime and (Path(runtime) / wayland).exists())):
+        return True
+    return bool(environment.get("DISPLAY"))

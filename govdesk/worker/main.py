@@ -1,0 +1,36 @@
+"""The worker's beginning: limits, walls, proof. Only then is native code imported and anything opened.
+
+It defends the rest of GovDesk against what it runs: a stranger's model in native code. It holds no
+key, sees no file but the installation, and says nothing but frames.
+"""
+
+from __future__ import annotations
+
+import resource
+
+from govdesk.domain.frames import ToWorker
+from govdesk.process.channel import Channel
+from govdesk.sandbox.walls import Wall, raise_and_prove, readable
+
+_MAX_OPEN_FILES = 64
+
+
+def run(descriptor: int) -> int:
+    """Serve one channel until it closes.
+
+    Args:
+        descriptor: the inherited end of the channel.
+
+    Returns:
+        0 after an orderly end, 1 when the other end sent what is no frame or is gone.
+
+    Raises:
+        WallError: a wall cannot be had or does not hold; nothing was opened.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    channel: Channel[ToWorker] = Channel.from_descriptor(descriptor, ToWorker)
+    probes = raise_and_prove(Wall.CONFINED, readable())
+    from govdesk.worker.service import Service  # native code: only behind the walls
+
+    return Service(channel, probes).run()
