@@ -40,6 +40,21 @@ def sha384(*parts: bytes) -> bytes:
     return digest.finalize()
 
 
+class Sha384:
+    """SHA-384 over bytes that arrive in parts."""
+
+    def __init__(self) -> None:
+        self._digest = hashes.Hash(hashes.SHA384())
+
+    def update(self, part: bytes) -> None:
+        """Take the next bytes."""
+        self._digest.update(part)
+
+    def hexdigest(self) -> str:
+        """The digest in lower-case hexadecimal; ends the computation."""
+        return self._digest.finalize().hex()
+
+
 def hmac_sha384(key: bytes | bytearray, data: bytes) -> bytes:
     """HMAC-SHA-384: 48 bytes (FIPS 198-1)."""
     return hmac.digest(bytes(key), data, "sha384")

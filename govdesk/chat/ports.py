@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from govdesk.domain.decision import Decision
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
+from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry
 from govdesk.domain.redaction import Direction, Finding, Redacted
 from govdesk.domain.turn import (
@@ -80,21 +80,6 @@ class Redactor(Protocol):
     def stream(self, direction: Direction) -> RedactionStream:
         """Start redacting a text that will arrive in parts."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Text of the answer as the worker sent it: untrusted, not yet redacted."""
-
-    untrusted_text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The model stopped. `reason` is `end`, `length` or `cancelled`."""
-
-    reason: str
-    usage: Usage
 
 
 class Inference(Protocol):
