@@ -1,0 +1,337 @@
+"""A turn is one straight line, written once; the order is the security property.
+
+    prompt → policy → redaction → audit (durable) → inference → output redaction → storage
+           → audit (outcome) → view
+
+No record, no inference; no redaction, no view. A denial is a value that is audited and shown. Every
+turn, however it ends, closes with exactly one outcome record.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from govdesk.chat.ports import (
+    AuditLog,
+    Clock,
+    ConversationStore,
+    Inference,
+    PolicyDecider,
+    RedactionStream,
+    Redactor,
+)
+from govdesk.domain.decision import Deny
+from govdesk.domain.ids import ConversationId, TurnId
+from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.record import Entry, Event
+from govdesk.domain.redaction import Direction, Finding, Redacted, counts
+from govdesk.domain.turn import (
+    Decided,
+    Ended,
+    ModelInfo,
+    Outcome,
+    Reading,
+    Released,
+    Role,
+    Sampling,
+    TurnEvent,
+    Usage,
+)
+from govdesk.errors import AuditClosedError, GovDeskError, KnownError
+
+STORE_SECONDS = 1.0
+"""The answer is stored as it streams, about this often."""
+TITLE_CHARACTERS = 60
+_BLOCKED = (
+    "The answer held something that policy blocks, so the rest of it was discarded. What came before it is "
+    "kept. Ask in another way, or ask your security officer about the rule."
+)
+_INTERRUPTED = "interrupted"
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What is known of the running turn."""
+
+    conversation: ConversationId
+    id: TurnId
+    prompt_findings: tuple[Finding, ...]
+    marking: str
+    shown: RedactionStream
+    stored: RedactionStream
+    text: list[str] = field(default_factory=list)
+    model: ModelInfo | None = None
+    usage: Usage = field(default_factory=Usage)
+    unstored: list[str] = field(default_factory=list)
+    begun: bool = False
+
+
+class ChatService:
+    """Runs turns, one at a time.
+
+    Args:
+        audit: where every turn is recorded before it starts and when it ends.
+        decider: policy's decision on a prompt.
+        redactor: redaction under the policy in force.
+        inference: the worker.
+        store: encrypted history.
+        clock: time.
+        marking: the system's marking, which every turn carries.
+        policy_stamp: `id@hash` of the policy in force.
+    """
+
+    def __init__(
+        self,
+        *,
+        audit: AuditLog,
+        decider: PolicyDecider,
+        redactor: Redactor,
+        inference: Inference,
+        store: ConversationStore,
+        clock: Clock,
+        marking: str,
+        policy_stamp: str,
+    ) -> None:
+        self._audit = audit
+        self._decider = decider
+        self._redactor = redactor
+        self._inference = inference
+        self._store = store
+        self._clock = clock
+        self._marking = marking
+        self._policy = policy_stamp
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Stop the running answer; from any thread. The turn ends with the outcome `cancelled`."""
+        self._cancelled = True
+        self._inference.cancel()
+
+    def recover(self) -> int:
+        """Close the turns that a crash left open, each with its `interrupted` record; how many there were."""
+        turns = self._store.unfinished_turns()
+        for turn in turns:
+            record = self._audit.append(self._entry(Event.TURN_OUTCOME, _INTERRUPTED, turn))
+            self._store.finish_turn(
+                turn, Outcome.INTERRUPTED, (), None, Usage(), record, self._clock.utc_ns()
+            )
+        return len(turns)
+
+    def run_turn(
+        self, conversation: ConversationId | None, prompt: str, sampling: Sampling | None = None
+    ) -> Generator[TurnEvent, None, None]:
+        """One turn as a stream of events that ends with `Ended`.
+
+        Args:
+            conversation: an existing one, or None for a new one.
+            prompt: what the person wrote, whole and unredacted.
+            sampling: how tokens are chosen.
+
+        Raises:
+            AuditClosedError: a record could not be made durable; nothing that needed it was done.
+        """
+        self._cancelled = False
+        redacted = self._redactor.redact(prompt, Direction.PROMPT)
+        decision = self._decider.decide(redacted, len(prompt))
+        turn_id = TurnId(secrets.token_hex(12))
+        intent = self._audit.append(
+            self._entry(
+                Event.TURN_INTENT,
+                "deny" if isinstance(decision, Deny) else "permit",
+                turn_id,
+                rule=decision.rule if isinstance(decision, Deny) else None,
+                characters=len(prompt),
+                findings=counts(redacted.findings),
+                conversation=conversation,
+            )
+        )
+        turn = _Turn(
+            conversation=conversation or ConversationId(""),
+            id=turn_id,
+            prompt_findings=redacted.findings,
+            marking=self._marking,
+            shown=self._redactor.stream(Direction.OUTPUT),
+            stored=self._redactor.stream(Direction.STORAGE),
+        )
+        if isinstance(decision, Deny):
+            yield Decided(turn.conversation, turn.id, decision, "", redacted.findings, intent)
+            yield self._end(turn, Outcome.DENIED, decision.why, code=decision.rule)
+            return
+        outcome, why, code = Outcome.FAILED, "", "turn.unfinished"
+        try:
+            self._begin(turn, redacted)
+            yield Decided(turn.conversation, turn.id, decision, redacted.text, redacted.findings, intent)
+            outcome, why, code = yield from self._infer(turn, sampling or Sampling())
+        except GeneratorExit:
+            # the view went away: the answer is stopped, and the turn still gets its one outcome
+            self._inference.cancel()
+            self._end(turn, Outcome.CANCELLED, "", code="view.closed")
+            raise
+        except AuditClosedError:
+            raise  # nothing more can be recorded; the open intent is closed at the next start
+        except GovDeskError as error:
+            outcome, why, code = Outcome.FAILED, error.explain(), error.code
+        except Exception:
+            self._end(turn, Outcome.FAILED, "", code="bug")
+            raise
+        yield self._end(turn, outcome, why, code=code)
+
+    def _begin(self, turn: _Turn, redacted: Redacted) -> None:
+        """Store the prompt and the answer's empty row."""
+        now = self._clock.utc_ns()
+        prompt = self._redactor.redact(redacted.text, Direction.STORAGE).text
+        if not turn.conversation:
+            turn.conversation = self._store.create(title_of(prompt), turn.marking, now)
+        self._store.begin_turn(
+            turn.conversation, turn.id, prompt, redacted.findings, turn.marking, self._policy, now
+        )
+        turn.begun = True
+
+    def _infer(self, turn: _Turn, sampling: Sampling) -> Generator[TurnEvent, None, tuple[Outcome, str, str]]:
+        """Inference, output redaction and storage of one answer; the outcome, its explanation and code."""
+        turn.model = self._inference.model()
+        history = tuple(
+            (message.role, message.text)
+            for message in self._store.messages(turn.conversation)
+            if message.text and (message.role is Role.USER or message.outcome is not None)
+        )
+        stored_at = self._clock.monotonic()
+        reason = "end"
+        events: Iterator[Reading | Piece | Stopped] = self._inference.answer(turn.id, history, sampling)
+        if self._cancelled:
+            self._inference.cancel()
+        for event in events:
+            match event:
+                case Reading():
+                    yield event
+                    if self._cancelled:
+                        self._inference.cancel()
+                case Piece(untrusted_text=text):
+                    released = turn.shown.feed(text)
+                    if _blocked(turn):
+                        self._inference.cancel()
+                        continue
+                    self._keep(turn, released)
+                    if self._clock.monotonic() - stored_at >= STORE_SECONDS:
+                        self._store_kept(turn)
+                        stored_at = self._clock.monotonic()
+                    yield Released(released, turn.shown.held)
+                case Stopped(reason=reason, usage=usage):
+                    turn.usage = usage
+        if _blocked(turn):
+            return Outcome.DENIED, _BLOCKED, "output.blocked"
+        if reason == "cancelled":
+            return Outcome.CANCELLED, "", "cancelled"  # what redaction still held is discarded
+        released = turn.shown.flush()
+        if _blocked(turn):
+            return Outcome.DENIED, _BLOCKED, "output.blocked"
+        self._keep(turn, released)
+        if released:
+            yield Released(released, 0)
+        return Outcome.COMPLETED, "", reason
+
+    def _keep(self, turn: _Turn, released: str) -> None:
+        if released:
+            turn.text.append(released)
+            turn.unstored.append(turn.stored.feed(released))
+
+    def _store_kept(self, turn: _Turn) -> None:
+        text = "".join(turn.unstored)
+        turn.unstored.clear()
+        if text:
+            self._store.append_answer(turn.id, text)
+
+    def _end(self, turn: _Turn, outcome: Outcome, why: str, *, code: str) -> Ended:
+        """Storage, then the one outcome record, then the event for the view."""
+        if turn.begun:
+            try:
+                turn.unstored.append(turn.stored.flush())
+                self._store_kept(turn)
+            except KnownError as error:  # disk full, say: the outcome is still recorded, and said
+                outcome, why, code = Outcome.FAILED, error.explain(), error.code
+        record = self._audit.append(
+            self._entry(
+                Event.TURN_OUTCOME,
+                outcome.value,
+                turn.id,
+                rule=code,
+                characters=sum(map(len, turn.text)),
+                findings=counts(turn.shown.findings),
+                conversation=turn.conversation or None,
+                model=turn.model,
+                usage=turn.usage,
+            )
+        )
+        if turn.begun:
+            now = self._clock.utc_ns()
+            try:
+                self._store.finish_turn(
+                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now
+                )
+            except KnownError as error:  # the record stands; the next start closes the stored turn
+                why = error.explain()
+        return Ended(
+            conversation=turn.conversation,
+            turn=turn.id,
+            outcome=outcome,
+            text="".join(turn.text),
+            prompt_findings=turn.prompt_findings,
+            answer_findings=turn.shown.findings,
+            marking=turn.marking,
+            model=turn.model,
+            usage=turn.usage,
+            record=record,
+            explanation=why,
+        )
+
+    def _entry(
+        self,
+        event: Event,
+        outcome: str,
+        turn: TurnId,
+        *,
+        rule: str | None = None,
+        characters: int = 0,
+        findings: dict[str, int] | None = None,
+        conversation: ConversationId | None = None,
+        model: ModelInfo | None = None,
+        usage: Usage | None = None,
+    ) -> Entry:
+        fields: dict[str, str | bool | int | dict[str, int] | None] = {
+            "rule": rule,
+            "characters": characters,
+            "findings": findings or {},
+            "conversation": conversation,
+        }
+        if usage is not None:
+            fields["tokens"] = {
+                "prompt": usage.prompt_tokens,
+                "read": usage.read_tokens,
+                "answer": usage.answer_tokens,
+            }
+        return Entry(
+            event=event,
+            outcome=outcome,
+            object=turn,
+            marking=self._marking,
+            policy=self._policy,
+            model=model.digest if model else "",
+            fields=fields,
+        )
+
+
+def _blocked(turn: _Turn) -> bool:
+    """True once redaction met something in the answer that policy blocks."""
+    return turn.shown.blocked
+
+
+def title_of(prompt: str) -> str:
+    """A conversation's first title: the first line of the redacted prompt, cut at a word."""
+    line = next((line.strip() for line in prompt.splitlines() if line.strip()), "New conversation")
+    if len(line) <= TITLE_CHARACTERS:
+        return line
+    cut = line[:TITLE_CHARACTERS]
+    head, _, _ = cut.rpartition(" ")
+    return (head or cut) + "…"
