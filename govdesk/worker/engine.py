@@ -129,7 +129,7 @@ class Engine:
             )
             return
         lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        sampler = _sampler(order)
+        sampler = _sampler(order, int(lib.llama_vocab_n_tokens(self._vocabulary)))
         try:
             for token in tokens[-_PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(sampler, token)
@@ -246,16 +246,20 @@ class Engine:
         return self._token_bytes(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
 
-def _sampler(order: Generate) -> lib.llama_sampler_p:
-    """The sampler chain, all in native code; temperature 0 is greedy."""
+def _sampler(order: Generate, vocabulary_tokens: int) -> lib.llama_sampler_p:
+    """The sampler chain, all in native code; temperature 0 is greedy. Few candidates first: penalties search."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    greedy = order.temperature <= 0.0
+    if not greedy:
+        lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(order.top_k))
     if order.repeat_penalty != 1.0:
-        penalties = lib.llama_sampler_init_penalties(_PENALTY_LAST_TOKENS, order.repeat_penalty, 0.0, 0.0)
+        penalties = lib.llama_sampler_init_penalties(
+            vocabulary_tokens, _PENALTY_LAST_TOKENS, order.repeat_penalty, 0.0, 0.0
+        )
         lib.llama_sampler_chain_add(chain, penalties)
-    if order.temperature <= 0.0:
+    if greedy:
         lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
         return chain
-    lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(order.top_k))
     lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(order.top_p, 1))
     lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(order.temperature))
     lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(order.seed))

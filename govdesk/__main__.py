@@ -1,0 +1,67 @@
+"""One program, several roles: the commands people type, and the processes the broker starts.
+
+`govdesk …` is a command; `govdesk --role R --channel N …` is a role, started by the broker only.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from govdesk.errors import GovDeskError, KnownError
+from govdesk.hardening import harden
+from govdesk.process.environment import close_unknown, restart_clean
+
+_ROLE = "--role"
+
+
+def main() -> int:
+    """Run the command or role that the arguments name.
+
+    Returns:
+        The exit code of the contract: 0 done, 1 no, 3 usage, 4 cannot read or unlock, 5 environment, 70 our fault.
+    """
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == [_ROLE]:
+            return _role(arguments[1:])
+        restart_clean(arguments)
+        from govdesk import app
+
+        return app.command(arguments)
+    except KnownError as error:
+        print(f"govdesk: {error.explain()}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except GovDeskError as error:
+        print(f"govdesk: {error.explain()} (code {error.code})", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _role(arguments: list[str]) -> int:
+    """A process of the broker's: its role's name, `--channel N`, then the role's own arguments."""
+    role, flag, number, *rest = arguments
+    if flag != "--channel":
+        return 3
+    descriptor = int(number)
+    harden()
+    match role:
+        case "worker":
+            close_unknown(frozenset({descriptor}))
+            from govdesk.worker import main as worker
+
+            return worker.run(descriptor)
+        case "auditd":
+            close_unknown(frozenset({descriptor}))
+            from govdesk import app
+
+            return app.audit_writer(descriptor, rest)
+        case "window" | "terminal":
+            from govdesk import app
+
+            return app.session_process(role, descriptor, rest)
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
