@@ -18,16 +18,16 @@ def main() -> int:
     """Run the command or role that the arguments name.
 
     Returns:
-        The exit code of the contract: 0 done, 1 no, 3 usage, 4 cannot read or unlock, 5 environment, 70 our fault.
+        The exit code: 0 done, 1 no, 3 usage, 4 cannot read or unlock, 5 environment, 70 our fault.
     """
     arguments = sys.argv[1:]
     try:
         if arguments[:1] == [_ROLE]:
             return _role(arguments[1:])
         restart_clean(arguments)
-        from govdesk import app
+        from govdesk.app import launch
 
-        return app.command(arguments)
+        return launch.command(arguments)
     except KnownError as error:
         print(f"govdesk: {error.explain()}", file=sys.stderr)  # noqa: T201
         return error.exit_code
@@ -52,14 +52,13 @@ def _role(arguments: list[str]) -> int:
 
             return worker.run(descriptor)
         case "auditd":
-            close_unknown(frozenset({descriptor}))
-            from govdesk import app
+            from govdesk.app import writer
 
-            return app.audit_writer(descriptor, rest)
+            return writer.run(descriptor, rest)
         case "window" | "terminal":
-            from govdesk import app
+            from govdesk.app import session
 
-            return app.session_process(role, descriptor, rest)
+            return session.run(role, descriptor, rest)
     return 3
 
 

@@ -1,0 +1,80 @@
+"""The shell's process: becomes the broker, or runs a command that needs no other process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+
+from govdesk import config
+from govdesk.cli import commands
+from govdesk.errors import HomeError, InstanceRunningError
+from govdesk.hardening import harden
+from govdesk.process import environment as env
+from govdesk.process.broker import Broker, Front, Launch
+from govdesk.process.instance import Instance, ask_to_raise
+from govdesk.sandbox.walls import Wall, programs, raise_and_prove
+
+
+def command(arguments: list[str]) -> int:
+    """Run what was typed.
+
+    Returns:
+        The exit code for the shell.
+    """
+    parsed = commands.parse(arguments)
+    passed = tuple(sorted({parsed.passphrase_fd} - {None})) if "passphrase_fd" in parsed else ()
+    env.close_unknown(frozenset(passed))
+    harden()
+    if parsed.needs is commands.Needs.NOTHING:
+        raise_and_prove(Wall.SEALED)
+        return commands.run_alone(parsed)
+    profile = config.profile(os.environ)
+    if parsed.needs is commands.Needs.AUDIT_IF_PROFILE and not profile.exists:
+        raise_and_prove(Wall.SEALED)
+        return commands.run_alone(parsed)
+    if parsed.needs is commands.Needs.WINDOW and not env.display_available(os.environ):
+        return _without_display(profile)
+    if parsed.needs is commands.Needs.WINDOW:
+        env.require_local_display(os.environ)
+    if parsed.needs is commands.Needs.PROFILE and not profile.exists:
+        raise HomeError(
+            f"There is no profile in {profile.home} yet.",
+            code="home.no-profile",
+            todo="Make one with `govdesk init`, or by starting the window.",
+        )
+    front = Front.WINDOW if parsed.needs is commands.Needs.WINDOW else Front.TERMINAL
+    return _broker(front, profile, arguments, passed)
+
+
+def _broker(front: Front, profile: config.Profile, arguments: list[str], passed: tuple[int, ...]) -> int:
+    profile.create()
+    try:
+        instance = Instance(profile, os.environ)
+    except InstanceRunningError:
+        if front is Front.WINDOW and ask_to_raise(profile, os.environ):
+            print("GovDesk is already running; its window was brought to the front.")  # noqa: T201
+            return 0
+        raise
+    raise_and_prove(Wall.BROKER, programs())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session process decides what an interrupt means
+    launch = Launch(front, tuple(arguments), dict(os.environ), str(profile.audit), passed)
+    return Broker(launch, instance).run()
+
+
+def _without_display(profile: config.Profile) -> int:
+    """No screen: say so, and run the same turn in the terminal."""
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    print("GovDesk: there is no display here, so the same turn runs in this terminal.")  # noqa: T201
+    if interactive:
+        arguments = ["chat"]
+        return _broker(Front.TERMINAL, profile, arguments, ())
+    home = tempfile.mkdtemp(prefix="govdesk-sample-")
+    print("The profile is a throw-away one; it is removed at the end.\n", flush=True)  # noqa: T201
+    os.environ["GOVDESK_HOME"] = home
+    try:
+        return _broker(Front.TERMINAL, config.profile(os.environ), ["sample"], ())
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,42 @@
+"""The audit writer's process: confined to the log's folder before it opens anything."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from govdesk import config
+from govdesk.audit.daemon import serve
+from govdesk.domain.frames import ToAudit
+from govdesk.process.channel import Channel
+from govdesk.process.environment import close_unknown
+from govdesk.sandbox import landlock
+from govdesk.sandbox.walls import Wall, raise_and_prove, readable
+
+_WHO_AND_WHEN = (
+    Path("/etc/passwd"),
+    Path("/etc/nsswitch.conf"),
+    Path("/proc/sys/kernel/random/boot_id"),
+)
+
+
+def run(descriptor: int, arguments: list[str]) -> int:
+    """Serve one session's channel until it closes.
+
+    Args:
+        descriptor: the inherited end of the channel.
+        arguments: `--folder PATH`.
+
+    Raises:
+        WallError: a wall cannot be had or does not hold.
+    """
+    close_unknown(frozenset({descriptor}))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", required=True, type=Path)
+    folder: Path = parser.parse_args(arguments).folder
+    with contextlib.suppress(OSError):  # the writer explains a folder it cannot use
+        folder.mkdir(mode=config.PROFILE_MODE, exist_ok=True)
+    channel: Channel[ToAudit] = Channel.from_descriptor(descriptor, ToAudit)
+    raise_and_prove(Wall.CONFINED, (*readable(*_WHO_AND_WHEN), landlock.Rule(folder, landlock.WRITE)))
+    return serve(channel, folder)

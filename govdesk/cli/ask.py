@@ -1,0 +1,205 @@
+"""`govdesk ask` and `govdesk chat`: the window's turn in the terminal, event by event."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from govdesk.cli import passphrase
+from govdesk.cli.desk import Desk, Unlocked
+from govdesk.domain.decision import Deny
+from govdesk.domain.ids import ConversationId
+from govdesk.domain.redaction import counts
+from govdesk.domain.text import terminal_safe
+from govdesk.domain.turn import Decided, Ended, Outcome, Reading, Released, Sampling
+from govdesk.errors import UnreadableError, UsageError
+
+MAX_FILE_BYTES = 2 * 1024 * 1024
+_EXIT = {
+    Outcome.COMPLETED: 0,
+    Outcome.CANCELLED: 1,
+    Outcome.DENIED: 1,
+    Outcome.FAILED: 5,
+    Outcome.INTERRUPTED: 5,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `ask`."""
+    parser.add_argument("prompt", nargs="?", help="the question (`-` or none: read it from standard input)")
+    parser.add_argument("--conversation", metavar="ID", help="go on in this conversation (else a new one)")
+    parser.add_argument("--file", type=Path, metavar="F", help="put this UTF-8 text file behind the question")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object at the end, nothing before"
+    )
+    parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest answer")
+    parser.add_argument(
+        "--temperature", type=float, default=0.2, metavar="T", help="0 gives the same answer again"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="repeat an answer")
+    passphrase.add_arguments(parser)
+
+
+def add_chat_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `chat`."""
+    passphrase.add_arguments(parser)
+
+
+def run(parsed: argparse.Namespace, desk: Desk) -> int:
+    """Ask one question; the exit code says how the turn ended."""
+    prompt = _prompt(parsed)
+    if not 0 < parsed.max_tokens <= 1_000_000 or not 0.0 <= parsed.temperature <= 5.0:
+        raise UsageError("--max-tokens is at least 1, --temperature between 0 and 5.")
+    unlocked = desk.unlock(passphrase.read(parsed))
+    _known_conversation(parsed.conversation, unlocked)
+    sampling = Sampling(max_tokens=parsed.max_tokens, temperature=parsed.temperature, seed=parsed.seed)
+    conversation = ConversationId(parsed.conversation) if parsed.conversation else None
+    ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json)
+    if parsed.json:
+        print(msgspec.json.encode(as_json(ended)).decode())
+    return _EXIT[ended.outcome]
+
+
+def run_chat(parsed: argparse.Namespace, desk: Desk) -> int:
+    """One question after another until the end of input; offers to make the profile first."""
+    consent = desk.policy.policy.consent
+    print(f"{desk.policy.policy.system_high}   {desk.policy.warning}\n\n{consent.title}\n\n{consent.text}\n")
+    if input("Type yes to accept: ").strip().lower() != "yes":
+        return 1
+    desk.record_consent("typed yes")
+    if desk.profile.exists:
+        unlocked = desk.unlock(passphrase.read(parsed))
+    else:
+        unlocked = _first_run(parsed, desk)
+    conversation: ConversationId | None = None
+    print("\nAsk; an empty line or Ctrl-D ends, Ctrl-C stops an answer.")
+    while prompt := _line():
+        ended = turn(unlocked, conversation, prompt, Sampling(), quiet=False)
+        conversation = ended.conversation or conversation
+    return 0
+
+
+def _first_run(parsed: argparse.Namespace, desk: Desk) -> Unlocked:
+    print(f"There is no profile in {desk.profile.home} yet.")
+    while True:
+        chosen = passphrase.read(parsed, "Choose a passphrase: ")
+        problem = desk.passphrase_problem(chosen)
+        if not problem and passphrase.read(parsed, "Once more: ") == chosen:
+            break
+        print(problem or "The two differ.")
+        if parsed.passphrase_fd is not None:
+            raise UsageError(problem)
+    print(f"\nRecovery code, shown this once; write it down:\n\n    {desk.create_profile(chosen)}\n")
+    return desk.unlock(chosen)
+
+
+def _line() -> str:
+    try:
+        return input("\n> ").strip()
+    except EOFError:
+        return ""
+
+
+def turn(
+    unlocked: Unlocked, conversation: ConversationId | None, prompt: str, sampling: Sampling, *, quiet: bool
+) -> Ended:
+    """Run one turn, print the answer as it comes (unless quiet), stop it on Ctrl-C."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        unlocked.chat.cancel()
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    ended: Ended | None = None
+    reading = sys.stderr.isatty() and not quiet
+    try:
+        for event in unlocked.chat.run_turn(conversation, prompt, sampling):
+            match event:
+                case Decided(decision=Deny(rule=rule)) if not quiet:
+                    print(f"Denied by policy ({rule}).", file=sys.stderr)
+                case Reading(done_tokens=done, total_tokens=total) if reading:
+                    print(f"\rreading {100 * done // max(total, 1)} %  ", end="", file=sys.stderr, flush=True)
+                case Released(text=text) if not quiet:
+                    if reading:
+                        print("\r             \r", end="", file=sys.stderr, flush=True)
+                        reading = False
+                    print(terminal_safe(text), end="", flush=True)
+                case Ended():
+                    ended = event
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert ended is not None  # noqa: S101  the last event of every turn
+    if not quiet:
+        print(flush=True)
+        if ended.explanation:
+            print(terminal_safe(ended.explanation), file=sys.stderr)
+        if ended.outcome is Outcome.CANCELLED:
+            print("Stopped.", file=sys.stderr)
+    return ended
+
+
+def as_json(ended: Ended) -> dict[str, object]:
+    """The contract's object for a turn."""
+    findings = counts(ended.prompt_findings)
+    for entity_type, count in counts(ended.answer_findings).items():
+        findings[entity_type] = findings.get(entity_type, 0) + count
+    return {
+        "conversation": ended.conversation,
+        "turn": ended.turn,
+        "outcome": ended.outcome.value,
+        "text": ended.text,
+        "marking": ended.marking,
+        "model": {
+            "name": ended.model.name if ended.model else "",
+            "digest": ended.model.digest if ended.model else "",
+        },
+        "findings": findings,
+        "tokens": {
+            "prompt": ended.usage.prompt_tokens,
+            "read": ended.usage.read_tokens,
+            "answer": ended.usage.answer_tokens,
+        },
+        "seconds": {
+            "first_token": round(ended.usage.first_token_seconds, 3),
+            "total": round(ended.usage.total_seconds, 3),
+        },
+        "record": ended.record,
+        "explanation": ended.explanation,
+    }
+
+
+def _prompt(parsed: argparse.Namespace) -> str:
+    prompt = parsed.prompt
+    if prompt in {None, "-"}:
+        prompt = _decode(sys.stdin.buffer.read(MAX_FILE_BYTES * 4 + 1), "Standard input")
+    if parsed.file is not None:
+        try:
+            with parsed.file.open("rb") as file:
+                read = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise UnreadableError(f"The file {parsed.file} cannot be read: {error.strerror}.") from error
+        if len(read) > MAX_FILE_BYTES:
+            raise UsageError(f"The file {parsed.file} is larger than {MAX_FILE_BYTES // 2**20} MiB.")
+        prompt = f"{prompt}\n\n{_decode(read, str(parsed.file))}"
+    return str(prompt)
+
+
+def _decode(untrusted_bytes: bytes, name: str) -> str:
+    try:
+        return untrusted_bytes.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{name} is not UTF-8 text.", todo="Convert it to UTF-8 first.") from error
+
+
+def _known_conversation(named: str | None, unlocked: Unlocked) -> None:
+    if named is not None and all(known.id != named for known in unlocked.store.conversations()):
+        raise UsageError(
+            "There is no such conversation.",
+            code="conversation.unknown",
+            kept="Nothing was asked.",
+            todo="`govdesk ask --json` prints the id of each conversation it starts.",
+        )
