@@ -10,7 +10,7 @@ import hmac
 import os
 import time
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import mldsa, mlkem
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
@@ -114,6 +114,20 @@ def seal(public_pem: str, plaintext: bytes, *, info: bytes) -> bytes:
     return _SUITE.encrypt(plaintext, key, info)
 
 
+def check_sealing_key(public_pem: str) -> None:
+    """Check that a text is a public key that `seal` takes.
+
+    Raises:
+        CryptoError: it is not an ML-KEM-1024 public key in PEM.
+    """
+    try:
+        key = serialization.load_pem_public_key(public_pem.encode())
+    except (UnsupportedAlgorithm, ValueError) as error:
+        raise CryptoError("not a public key") from error
+    if not isinstance(key, mlkem.MLKEM1024PublicKey):
+        raise CryptoError("not an ML-KEM-1024 public key")
+
+
 def open_sealed(private_pem: str, sealed: bytes, *, info: bytes) -> bytes:
     """Undo `seal`.
 
@@ -149,6 +163,20 @@ def sign(private_pem: str, message: bytes, *, context: bytes) -> bytes:
     return key.sign(message, context)
 
 
+def fingerprint(public_pem: str) -> bytes:
+    """SHA-384 of the public key itself (DER), whatever its PEM looks like.
+
+    Raises:
+        CryptoError: it is not a public key in PEM.
+    """
+    try:
+        key = serialization.load_pem_public_key(public_pem.encode())
+    except (UnsupportedAlgorithm, ValueError) as error:
+        raise CryptoError("not a public key") from error
+    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return sha384(key.public_bytes(encoding, form))
+
+
 def verify(public_pem: str, signature: bytes, message: bytes, *, context: bytes) -> None:
     """Check a pure ML-DSA-87 signature.
 
@@ -160,7 +188,7 @@ def verify(public_pem: str, signature: bytes, message: bytes, *, context: bytes)
         if not isinstance(key, mldsa.MLDSA87PublicKey):
             raise CryptoError("not an ML-DSA-87 public key")
         key.verify(signature, message, context)
-    except (InvalidSignature, ValueError) as error:
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:
         raise CryptoError("signature does not check") from error
 
 

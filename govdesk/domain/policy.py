@@ -6,6 +6,7 @@ values (an unknown key is refused). The shape is documented in resources/docs/po
 
 from __future__ import annotations
 
+import datetime
 from enum import Enum
 
 import msgspec
@@ -76,6 +77,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: SessionRules = SessionRules()
     models: ModelRules = ModelRules()
     audit: AuditRules = AuditRules()
+    min_app: str = ""
+    expires: datetime.date | None = None
 
     def rules(self, direction: Direction) -> RedactionRules:
         """The redaction rules for a direction; a direction the file leaves out redacts everything."""

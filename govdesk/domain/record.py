@@ -12,6 +12,7 @@ class Event(Enum):
 
     LOG_START = "log.start"
     LOG_RECOVERED = "log.recovered"
+    AUDIT_FAILURE = "audit.failure"
     APP_START = "app.start"
     APP_STOP = "app.stop"
     SELF_TEST = "self-test"

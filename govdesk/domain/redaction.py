@@ -7,6 +7,17 @@ from enum import Enum
 
 from govdesk.domain.ids import EntityType
 
+ENTITY_TYPES = frozenset(
+    EntityType(name)
+    for name in (
+        "PERSON PHONE_NUMBER EMAIL_ADDRESS LOCATION DATE_OF_BIRTH US_SSN US_ITIN US_PASSPORT US_DRIVER_LICENSE "
+        "A_NUMBER EDIPI MEDICAL_RECORD US_BANK_NUMBER ABA_ROUTING IBAN_CODE CREDIT_CARD IP_ADDRESS MAC_ADDRESS "
+        "HOSTNAME URL USERNAME COORDINATES MGRS CAGE_CODE UEI CONTRACT_NUMBER CALL_SIGN CODEWORD MARKING CUI "
+        "SECRET.PRIVATE_KEY SECRET.CLOUD_KEY SECRET.TOKEN SECRET.PASSWORD SECRET.GENERIC DATE_TIME NRP ORGANIZATION"
+    ).split()
+)
+"""The entity types a policy may name; besides them `CUSTOM.` with a name of the site's own."""
+
 
 class Direction(Enum):
     """Where a text is going; policy has rules per direction."""

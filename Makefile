@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh machine: make run, make test.
+#   PYTHON=python3.12   another Python (3.11 or newer)      VENV=folder    another environment
+#   ARGS="…"            arguments for govdesk or pytest, for example: make run ARGS='ask "What is a banner line?"'
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+SETUP := $(PYTHON) -m installer.setup --venv "$(VENV)"
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check bench pictures fuzz gemma clean
+
+help:           ## this list
+	@sed -n 's/^\([a-z]*\): *## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run:            ## set up what is missing, then open GovDesk (without a display: one turn in the terminal)
+	@$(SETUP) run
+	@$(BIN)/govdesk $(ARGS)
+
+setup:          ## only the set-up of `make run`
+	@$(SETUP) run
+
+test:           ## set up what is missing, then run all tests
+	@$(SETUP) test
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(ARGS)
+
+check:          ## ruff, formatting, mypy strict, layer contracts
+	@$(SETUP) check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench:          ## measure; prints the figures and writes build/bench.json
+	@$(SETUP) test
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.bench.run $(ARGS)
+
+pictures:       ## take pictures of the window into build/pictures/
+	@$(SETUP) test
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.gui.pictures $(ARGS)
+
+fuzz:           ## the long property runs: GOVDESK_FUZZ_EXAMPLES examples each
+	@$(SETUP) test
+	GOVDESK_FUZZ_EXAMPLES=$${GOVDESK_FUZZ_EXAMPLES:-20000} QT_QPA_PLATFORM=offscreen \
+		$(BIN)/python -m pytest -m slow $(ARGS)
+
+gemma:          ## obtain the second model, for tests only (Gemma terms: models/LICENSES/Gemma.md)
+	@$(SETUP) gemma
+
+clean:          ## remove what the set-up made here (your profile, your cache and other environments stay)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f models/*.gguf

@@ -1,0 +1,53 @@
+"""The built-in strict policy: in force whenever no valid policy is; nothing about it can be configured."""
+
+from __future__ import annotations
+
+import msgspec
+
+from govdesk import crypto
+from govdesk.domain.policy import (
+    ConsentText,
+    ModelRules,
+    Policy,
+    PolicyInForce,
+    PolicySource,
+    RedactionRules,
+)
+from govdesk.domain.redaction import Direction, Operator
+
+EMBEDDED_MODEL_SHA384 = (
+    "8fbd65f3318a4e21000faefca53d2f306bee39fcd015d86d174779e7d9389dd82c1aa94125bddd928c610e8b97e3026a"
+)
+"""The embedded default model, SmolLM2-135M-Instruct Q4_1."""
+WARNING = "no valid policy"
+_BLOCKED = {"SECRET.*": Operator.BLOCK, "MARKING": Operator.BLOCK}
+
+_POLICY = Policy(
+    schema=1,
+    id="built-in-strict",
+    version=1,
+    system_high="UNCLASSIFIED",
+    consent=ConsentText(
+        title="No valid policy",
+        text=(
+            "No valid policy of your organisation was found, so GovDesk runs under its strictest rules. "
+            "Use is recorded. Do not enter classified or controlled information. "
+            "Tell your administrator that the policy is missing or damaged."
+        ),
+    ),
+    redaction={
+        Direction.PROMPT.value: RedactionRules(types=_BLOCKED),
+        Direction.OUTPUT.value: RedactionRules(types=_BLOCKED),
+        Direction.STORAGE.value: RedactionRules(),
+        Direction.LOG.value: RedactionRules(),
+    },
+    models=ModelRules(approved=(EMBEDDED_MODEL_SHA384,)),
+)
+
+
+def strict_policy() -> PolicyInForce:
+    """The built-in strict policy with its warning; its hash is over its canonical JSON, as nothing was signed."""
+    encoded = msgspec.json.encode(_POLICY, order="deterministic")
+    return PolicyInForce(
+        policy=_POLICY, source=PolicySource.BUILT_IN, sha384=crypto.sha384(encoded).hex(), warning=WARNING
+    )

