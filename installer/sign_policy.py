@@ -1,8 +1,8 @@
 """Signs a policy, and checks what it signed.
 
-    .venv/bin/python -m installer.sign_policy resources/policy/policy.toml            signs with the development key
-    .venv/bin/python -m installer.sign_policy --check resources/policy/policy.toml    only checks
-    … --key PRIVATE.pem --trust PUBLIC.pem                                            an organisation's own keys
+    .venv/bin/python -m installer.sign_policy FILE            signs with the development key
+    .venv/bin/python -m installer.sign_policy --check FILE    only checks
+    … --key PRIVATE.pem --trust PUBLIC.pem                    an organisation's own keys
 
 The signature is pure ML-DSA-87 over the bytes of the file, with a context string that no other
 signature of GovDesk has; its raw 4,627 bytes go into `policy.toml.sig`. A policy that would be

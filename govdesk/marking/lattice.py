@@ -17,7 +17,19 @@ from govdesk.marking.value import Compartment, Level, Marking, Ownership, Progra
 from govdesk.marking.vocabulary import Words
 
 _DISCLOSURE = {"NOFORN", "RELIDO"}
-_OVER_FOUO = {"LIMDIS", "EXDIS", "NODIS", "SBU", "SBU NOFORN", "LES", "LES NOFORN", "SSI", "PROPIN", "DSEN", "FISA"}
+_OVER_FOUO = {
+    "LIMDIS",
+    "EXDIS",
+    "NODIS",
+    "SBU",
+    "SBU NOFORN",
+    "LES",
+    "LES NOFORN",
+    "SSI",
+    "PROPIN",
+    "DSEN",
+    "FISA",
+}
 
 
 def rollup(
@@ -135,7 +147,9 @@ def _disclosure(marking: Marking, words: Words) -> _Disclosure:
 
 def _with_relido(marking: Marking) -> Marking:
     """RELIDO on a classified portion without caveat; SCI alone is not a caveat (p. 20)."""
-    caveats = marking.controls or marking.sap or marking.fgi is not None or marking.ownership is not Ownership.US
+    caveats = (
+        marking.controls or marking.sap or marking.fgi is not None or marking.ownership is not Ownership.US
+    )
     if marking.level is Level.UNCLASSIFIED or caveats:
         return marking
     return replace(marking, dissemination=frozenset({"RELIDO"}))
@@ -179,12 +193,14 @@ def _join_programs(a: tuple[Program, ...], b: tuple[Program, ...]) -> tuple[Prog
 
 
 def _settle(marking: Marking, words: Words) -> Marking:
-    """Carry out the precedences: what a stronger control replaces is dropped. Settling twice changes nothing."""
+    """Carry out the precedences: what a stronger control replaces is dropped; a second time changes nothing."""
     if marking.concealed or (marking.ownership is Ownership.JOINT and not marking.owners):
         marking = _as_us(marking)
     if marking.rel_to == ():
         # The list is the banner's and the banner is not known: nobody can be told to be on it.
-        marking = replace(marking, rel_to=None, dissemination=marking.dissemination - _DISCLOSURE | {"NOFORN"})
+        marking = replace(
+            marking, rel_to=None, dissemination=marking.dissemination - _DISCLOSURE | {"NOFORN"}
+        )
     classified = marking.level > Level.UNCLASSIFIED
     marking = _settle_atomic(marking, classified)
     marking = _settle_noforn_controls(marking, classified, words)
@@ -208,7 +224,7 @@ def _settle(marking: Marking, words: Words) -> Marking:
 
 
 def _settle_atomic(marking: Marking, classified: bool) -> Marking:
-    """RD over FRD over TFNI; UCNI is not in a classified marking but keeps it from foreigners (pp. 104-121)."""
+    """RD over FRD over TFNI; UCNI leaves a classified marking but forbids release (pp. 104-121)."""
     aea = set(marking.aea)
     if "RD" in aea:
         aea -= {"FRD", "TFNI"}

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from govdesk.errors import MarkingError
 from govdesk.marking import controls, suggestion, vocabulary
-from govdesk.marking.value import Form, Level, Marking, Ownership, sorted_codes
+from govdesk.marking.controls import refuse
 from govdesk.marking.validity import validate
+from govdesk.marking.value import Form, Level, Marking, Ownership, sorted_codes
 from govdesk.marking.vocabulary import Words
 
 MAX_MARKING_CHARACTERS = 1_000
@@ -76,24 +77,20 @@ def _parse(text: str, form: Form, words: Words, legacy: bool) -> Marking:
     return marking
 
 
-def _refuse(rule: str, why: str, where: str) -> MarkingError:
-    return MarkingError(why, rule=rule, where=where)
-
-
 def _body(text: str, form: Form) -> str:
     """What is inside, after the checks that hold for any text."""
     if not text or len(text) > MAX_MARKING_CHARACTERS:
-        raise _refuse("length", f"A marking has 1 to {MAX_MARKING_CHARACTERS} characters.", "")
+        raise refuse("length", f"A marking has 1 to {MAX_MARKING_CHARACTERS} characters.", "")
     if not (text.isascii() and text.isprintable()):
-        raise _refuse("characters", "A marking has printable ASCII characters only.", "")
+        raise refuse("characters", "A marking has printable ASCII characters only.", "")
     if form is Form.PORTION:
         if not (text.startswith("(") and text.endswith(")")):
-            raise _refuse("portion-parentheses", "A portion mark stands in parentheses (p. 25).", text)
+            raise refuse("portion-parentheses", "A portion mark stands in parentheses (p. 25).", text)
         text = text[1:-1]
     if text != text.upper():
-        raise _refuse("uppercase", "A marking is written in upper case (p. 27).", text)
+        raise refuse("uppercase", "A marking is written in upper case (p. 27).", text)
     if "\\" in text:
-        raise _refuse("category-separator-wrong-char", "Categories are separated by // (p. 27).", "\\")
+        raise refuse("category-separator-wrong-char", "Categories are separated by // (p. 27).", "\\")
     return text
 
 
@@ -101,13 +98,15 @@ def _check_layout(segments: list[str]) -> None:
     """Separators: nothing empty, nothing trailing, no stray space (pp. 15-16, 27)."""
     for segment in segments:
         if not segment:
-            raise _refuse("empty-category", "No separator stands for a category that is not there (p. 16).", "//")
+            raise refuse(
+                "empty-category", "No separator stands for a category that is not there (p. 16).", "//"
+            )
         if segment != segment.strip() or " /" in segment or "/ " in segment:
-            raise _refuse("separator-space", "There is no space around a slash (p. 27).", segment)
+            raise refuse("separator-space", "There is no space around a slash (p. 27).", segment)
         if segment[0] in "/-," or segment[-1] in "/-,:":
-            raise _refuse("trailing-separator", "No separator begins or ends a category (p. 27).", segment)
+            raise refuse("trailing-separator", "No separator begins or ends a category (p. 27).", segment)
         if "  " in segment:
-            raise _refuse("double-space", "Words are separated by one space.", segment)
+            raise refuse("double-space", "Words are separated by one space.", segment)
 
 
 # ── classification ──────────────────────────────────────────────────────────
@@ -125,21 +124,26 @@ def _us_head(segment: str, form: Form, words: Words) -> Marking:
 def _head_error(segment: str, form: Form, words: Words) -> MarkingError:
     """Why a first value is not a US classification."""
     other = Form.PORTION if form is Form.BANNER else Form.BANNER
-    first = segment.split("/")[0]
+    first = segment.split("/", maxsplit=1)[0]
     if segment in _LEVELS[other]:
         if form is Form.BANNER:
-            return _refuse("banner-level-abbreviated", "A banner spells the level out (p. 46).", segment)
-        return _refuse("portion-level-spelled-out", "A portion abbreviates the level (p. 26).", segment)
+            return refuse("banner-level-abbreviated", "A banner spells the level out (p. 46).", segment)
+        return refuse("portion-level-spelled-out", "A portion abbreviates the level (p. 26).", segment)
     if first in _LEVELS[form] and "/" in segment:
-        return _refuse("category-separator-single-slash", "Categories are separated by // (p. 16).", segment)
-    if segment.split()[0] in {"JOINT", "COSMIC", "NATO", "FGI", *words.codes} or segment in _NATO[form]:
-        return _refuse("foreign-leading-slashes", "Non-US and JOINT markings start with // (p. 15).", segment)
+        return refuse("category-separator-single-slash", "Categories are separated by // (p. 16).", segment)
+    if (
+        segment.split(maxsplit=1)[0] in {"JOINT", "COSMIC", "NATO", "FGI", *words.codes}
+        or segment in _NATO[form]
+    ):
+        return refuse("foreign-leading-slashes", "Non-US and JOINT markings start with // (p. 15).", segment)
     if any(segment.startswith((name + " ", name + "-")) for name in _LEVELS[form]):
-        return _refuse("category-separator-wrong-char", "Categories are separated by // (p. 16).", segment)
+        return refuse("category-separator-wrong-char", "Categories are separated by // (p. 16).", segment)
     if first in words.reserved:
-        return _refuse("missing-classification", "The first value is the classification (p. 46).", segment)
-    return _refuse(
-        "unknown-level", "The first value is TOP SECRET, SECRET, CONFIDENTIAL or UNCLASSIFIED (p. 46).", segment
+        return refuse("missing-classification", "The first value is the classification (p. 46).", segment)
+    return refuse(
+        "unknown-level",
+        "The first value is TOP SECRET, SECRET, CONFIDENTIAL or UNCLASSIFIED (p. 46).",
+        segment,
     )
 
 
@@ -151,7 +155,7 @@ def _foreign_head(segment: str, form: Form, words: Words) -> Marking:
     if segment.startswith("JOINT "):
         return _joint_head(segment[6:], form, words)
     if segment in _LEVELS[form]:
-        raise _refuse("us-leading-slashes", "US markings start with the level, not with // (p. 15).", segment)
+        raise refuse("us-leading-slashes", "US markings start with the level, not with // (p. 15).", segment)
     for name, level in _LEVELS[form].items():
         if segment.endswith(" " + name) and not segment.endswith("TOP " + name):
             owners = segment[: -len(name) - 1]
@@ -159,7 +163,9 @@ def _foreign_head(segment: str, form: Form, words: Words) -> Marking:
                 return Marking(level, Ownership.FOREIGN)
             codes = controls.codes(owners, " ", "fgi", words)
             return Marking(level, Ownership.FOREIGN, owners=codes)
-    raise _refuse("foreign-level", "A foreign marking is [LIST] and a level, in the right form (p. 36).", segment)
+    raise refuse(
+        "foreign-level", "A foreign marking is [LIST] and a level, in the right form (p. 36).", segment
+    )
 
 
 def _joint_head(rest: str, form: Form, words: Words) -> Marking:
@@ -169,7 +175,7 @@ def _joint_head(rest: str, form: Form, words: Words) -> Marking:
         if rest.startswith(name + " ") and level is not Level.RESTRICTED:
             owners = controls.codes(rest[len(name) + 1 :], " ", "joint", words)
             return Marking(level, Ownership.JOINT, owners=owners)
-    raise _refuse("joint-level", "JOINT is followed by a level in the right form and a list (p. 56).", rest)
+    raise refuse("joint-level", "JOINT is followed by a level in the right form and a list (p. 56).", rest)
 
 
 # ── the categories after it ─────────────────────────────────────────────────
@@ -185,9 +191,11 @@ def _categories(head: Marking, segments: list[str], form: Form, words: Words, le
         category = _category_of(segment, form, words)
         index = _ORDER.index(category)
         if index == last:
-            raise _refuse("repeated-category", "Values of one category stand together, with / (p. 15).", segment)
+            raise refuse(
+                "repeated-category", "Values of one category stand together, with / (p. 15).", segment
+            )
         if index < last:
-            raise _refuse("category-order", "Categories stand in the Register's order (pp. 14-16).", segment)
+            raise refuse("category-order", "Categories stand in the Register's order (pp. 14-16).", segment)
         last = index
         marking = _READERS[category](marking, segment, form, words, legacy)
     return marking
@@ -195,7 +203,7 @@ def _categories(head: Marking, segments: list[str], form: Form, words: Words, le
 
 def _category_of(segment: str, form: Form, words: Words) -> str:
     """Which category a segment belongs to, by its first value."""
-    first = segment.split("/")[0]
+    first = segment.split("/", maxsplit=1)[0]
     both = (Form.BANNER, Form.PORTION)
     if first.startswith(("SAR", "SPECIAL ACCESS REQUIRED")):
         return "sap"
@@ -214,7 +222,7 @@ def _category_of(segment: str, form: Form, words: Words) -> str:
 
 def _read_cui(marking: Marking, segment: str, form: Form, words: Words, legacy: bool) -> Marking:
     if segment != "CUI" or marking.level is Level.UNCLASSIFIED:
-        raise _refuse("cui-in-banner", "A classified marking says CUI, without categories.", segment)
+        raise refuse("cui-in-banner", "A classified marking says CUI, without categories.", segment)
     return replace(marking, cui=frozenset())
 
 
@@ -226,8 +234,10 @@ def _cui_categories(segment: str, words: Words) -> frozenset[str]:
     names = segment.split("/")
     order = sorted(set(names), key=lambda name: (not name.startswith("SP-"), name))
     if names != order or not _cui_names(segment) <= words.categories:
-        raise _refuse(
-            "cui-categories", "CUI categories are the Registry's, specified ones first, alphabetically.", segment
+        raise refuse(
+            "cui-categories",
+            "CUI categories are the Registry's, specified ones first, alphabetically.",
+            segment,
         )
     return frozenset(names)
 

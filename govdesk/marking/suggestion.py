@@ -16,7 +16,9 @@ from govdesk.marking.value import Compartment, Form, Level, Marking, Ownership, 
 from govdesk.marking.vocabulary import Words
 
 _LEVEL = re.compile(r"(TOP ?SECRET|TOP-SECRET|SECRET|CONFIDENTIAL|UNCLASSIFIED|TS|S|C|U)(?![A-Z])")
-_LIST = re.compile(r"(REL(?:EAS\w*)?(?: ?TO)?:?|(?:FOR )?DISPLAY ONLY(?: TO)?)((?:[ ,]+(?!AND\b)[A-Z]{3,4}\b|[ ,]+AND)+)")
+_LIST = re.compile(
+    r"(REL(?:EAS\w*)?(?: ?TO)?:?|(?:FOR )?DISPLAY ONLY(?: TO)?)((?:[ ,]+(?!AND\b)[A-Z]{3,4}\b|[ ,]+AND)+)"
+)
 
 
 def nearest(text: str, form: Form, words: Words, parse: Callable[[str], Marking]) -> str | None:
@@ -32,7 +34,9 @@ def nearest(text: str, form: Form, words: Words, parse: Callable[[str], Marking]
         marking = _read(text.upper().strip(" ()[]{}"), words)
         if marking is None:
             return None
-        rendered = rendering.banner(marking, words) if form is Form.BANNER else rendering.portion(marking, words)
+        rendered = (
+            rendering.banner(marking, words) if form is Form.BANNER else rendering.portion(marking, words)
+        )
         parse(rendered)
     except MarkingError:
         return None
@@ -40,7 +44,7 @@ def nearest(text: str, form: Form, words: Words, parse: Callable[[str], Marking]
 
 
 def _read(text: str, words: Words) -> Marking | None:
-    """US markings of levels, published control systems and plain controls; anything else is not guessed at."""
+    """US levels with published control systems, controls and lists; anything else is not guessed at."""
     head = _LEVEL.match(text)
     if head is None:
         return None
@@ -89,5 +93,7 @@ def _add_system(marking: Marking, value: str, words: Words) -> Marking | None:
     if any(part not in known for part in parts):
         return None
     compartments = tuple(Compartment(known[part]) for part in sorted(set(parts)))
-    programs = {program.name: program for program in marking.sci} | {system.name: Program(system.name, compartments)}
+    programs = {program.name: program for program in marking.sci} | {
+        system.name: Program(system.name, compartments)
+    }
     return replace(marking, sci=tuple(programs[key] for key in sorted(programs)))

@@ -13,7 +13,19 @@ from govdesk.marking.value import Form, Level, Marking, Ownership, Program
 from govdesk.marking.vocabulary import Words
 
 _NO_FOUO = {
-    Form.BANNER: {"LIMDIS", "EXDIS", "NODIS", "SBU", "SBU NOFORN", "LES", "LES NOFORN", "SSI", "PROPIN", "DSEN", "FISA"},
+    Form.BANNER: {
+        "LIMDIS",
+        "EXDIS",
+        "NODIS",
+        "SBU",
+        "SBU NOFORN",
+        "LES",
+        "LES NOFORN",
+        "SSI",
+        "PROPIN",
+        "DSEN",
+        "FISA",
+    },
     Form.PORTION: {"LIMDIS", "SBU", "LES", "SSI", "DSEN"},
 }
 
@@ -75,7 +87,11 @@ def _classification(marking: Marking, form: Form, words: Words) -> _Broken:
         if "USA" in marking.owners:
             yield "foreign-usa", "USA does not own a foreign marking; a shared one is JOINT (p. 55).", "USA"
         if not marking.owners and form is Form.BANNER:
-            yield "fgi-concealed-banner", "A concealed source is FGI after the US level in a banner (p. 123).", "FGI"
+            yield (
+                "fgi-concealed-banner",
+                "A concealed source is FGI after the US level in a banner (p. 123).",
+                "FGI",
+            )
         if not marking.owners and marking.fgi:
             yield "fgi-concealed-with-country", "Concealed and named sources do not mix (p. 124).", "FGI"
     if marking.cui is not None and own is not Ownership.US:

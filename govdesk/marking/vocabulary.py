@@ -174,7 +174,7 @@ def read(path: Path) -> Words:
         ) from error
     if vocabulary.schema != SCHEMA:
         raise MachineError(
-            f"The marking vocabulary {path.name} has schema {vocabulary.schema}, this program knows {SCHEMA}.",
+            f"The marking vocabulary {path.name} has schema {vocabulary.schema}, not {SCHEMA}.",
             code="marking.vocabulary",
             todo="Install the GovDesk that belongs to it.",
         )

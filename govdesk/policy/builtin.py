@@ -46,7 +46,7 @@ _POLICY = Policy(
 
 
 def strict_policy() -> PolicyInForce:
-    """The built-in strict policy with its warning; its hash is over its canonical JSON, as nothing was signed."""
+    """The built-in strict policy with its warning; its hash is over its JSON, as nothing was signed."""
     encoded = msgspec.json.encode(_POLICY, order="deterministic")
     return PolicyInForce(
         policy=_POLICY, source=PolicySource.BUILT_IN, sha384=crypto.sha384(encoded).hex(), warning=WARNING

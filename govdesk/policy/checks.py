@@ -56,7 +56,10 @@ def _faults(
         try:
             crypto.check_sealing_key(pem)
         except crypto.CryptoError:
-            yield "policy.officer-key", "audit.officers holds something that is not an ML-KEM-1024 public key."
+            yield (
+                "policy.officer-key",
+                "audit.officers holds something that is not an ML-KEM-1024 public key.",
+            )
 
 
 def _frame(policy: Policy, today: datetime.date, app_version: str) -> _Faults:
@@ -95,7 +98,10 @@ def _redaction(policy: Policy) -> _Faults:
     directions = {direction.value for direction in Direction}
     for name, rules in policy.redaction.items():
         if name not in directions:
-            yield "policy.direction", f"redaction.{name} is no direction; they are {', '.join(sorted(directions))}."
+            yield (
+                "policy.direction",
+                f"redaction.{name} is no direction; they are {', '.join(sorted(directions))}.",
+            )
         for entity_type in rules.types:
             if not _known_type(entity_type):
                 yield "policy.entity-type", f"redaction.{name}.types names an entity type that is not known."
@@ -115,6 +121,6 @@ def _session(policy: Policy) -> _Faults:
     if not FLOOR_PASSPHRASE_CHARACTERS <= characters <= MAX_PASSPHRASE_CHARACTERS:
         yield (
             "policy.passphrase",
-            "session.minimum_passphrase_characters is "
-            f"{FLOOR_PASSPHRASE_CHARACTERS} to {MAX_PASSPHRASE_CHARACTERS}.",
+            f"session.minimum_passphrase_characters is {FLOOR_PASSPHRASE_CHARACTERS} "
+            f"to {MAX_PASSPHRASE_CHARACTERS}.",
         )

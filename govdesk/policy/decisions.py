@@ -1,4 +1,4 @@
-"""A prompt goes on only when nothing in it is blocked and there is something to answer; never an exception."""
+"""A prompt goes on only when nothing in it is blocked and there is something to answer."""
 
 from __future__ import annotations
 

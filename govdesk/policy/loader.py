@@ -128,7 +128,8 @@ def trust_roots(folder: Path) -> tuple[str, ...]:
         PolicyError: there is one that cannot be read.
     """
     return tuple(
-        read_bounded(path, MAX_ROOT_BYTES).decode("ascii", errors="replace") for path in sorted(folder.glob("*.pem"))
+        read_bounded(path, MAX_ROOT_BYTES).decode("ascii", errors="replace")
+        for path in sorted(folder.glob("*.pem"))
     )
 
 
@@ -171,7 +172,7 @@ def _signer(policy_bytes: bytes, signature: bytes, roots: Sequence[str], *, inst
             continue
         return root
     if refused:
-        why = "An installed GovDesk does not trust the development key, and no other trusted key signed the policy."
+        why = "An installed GovDesk does not trust the development key, and no other key signed the policy."
     elif not roots:
         why = "There is no trusted key to check the policy's signature with."
     else:
@@ -180,4 +181,6 @@ def _signer(policy_bytes: bytes, signature: bytes, roots: Sequence[str], *, inst
 
 
 def _unusable(code: str, what: str) -> PolicyError:
-    return PolicyError(what, code=code, todo="Ask your administrator to check the policy with `govdesk policy check`.")
+    return PolicyError(
+        what, code=code, todo="Ask your administrator to check the policy with `govdesk policy check`."
+    )

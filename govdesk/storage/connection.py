@@ -1,4 +1,4 @@
-"""One encrypted connection: keyed raw, hardened before the first page is read, and unable to reach other files.
+"""One encrypted connection: keyed raw, hardened before the first page is read, reaching no other file.
 
 Defends against a hostile database file (trusted_schema, no extensions, no ATTACH), against deleted
 text that stays in free pages (secure_delete) and against keys that linger in freed memory.

@@ -47,7 +47,8 @@ class EncryptedConversations:
         title = storable(title)
         with self._database.writing() as sql:
             cursor = sql.execute(
-                "INSERT INTO conversations (id, title, marking, created_utc_ns, updated_utc_ns) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO conversations (id, title, marking, created_utc_ns, updated_utc_ns)"
+                " VALUES (?, ?, ?, ?, ?)",
                 (conversation, title, marking, now_utc_ns, now_utc_ns),
             )
             sql.execute("INSERT INTO title_index (rowid, title) VALUES (?, ?)", (cursor.lastrowid, title))
@@ -147,8 +148,8 @@ class EncryptedConversations:
             sql.execute("INSERT INTO message_index (rowid, text) VALUES (?, ?)", (message, text))
             sql.execute("DELETE FROM answer_parts WHERE turn = ?", (seq,))
             sql.execute(
-                "UPDATE turns SET outcome = ?, ended_utc_ns = ?, record = ?, model_name = ?, model_digest = ?,"
-                " model_context_tokens = ?, prompt_tokens = ?, read_tokens = ?, answer_tokens = ?,"
+                "UPDATE turns SET outcome = ?, ended_utc_ns = ?, record = ?, model_name = ?,"
+                " model_digest = ?, model_context_tokens = ?, prompt_tokens = ?, read_tokens = ?, answer_tokens = ?,"
                 " first_token_seconds = ?, total_seconds = ? WHERE seq = ?",
                 (
                     outcome.value,
@@ -219,7 +220,7 @@ class EncryptedConversations:
 
 
 def storable(text: str) -> str:
-    """The text with each half of a surrogate pair, which UTF-8 cannot hold, replaced one for one by U+FFFD."""
+    """The text with each lone surrogate, which UTF-8 cannot hold, replaced by one U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

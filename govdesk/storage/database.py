@@ -99,7 +99,8 @@ class Database:
             steps: the migrations; other than the program's own in tests only.
 
         Raises:
-            CorruptDatabaseError: missing, empty, cut, damaged, not a database, or another key's; `code` says which.
+            CorruptDatabaseError: missing, empty, cut, damaged, not a database, or another key's;
+                `code` says which.
             NewerDatabaseError: written by a newer GovDesk; not touched.
             HomeError: it cannot be opened for reading and writing.
             InstanceRunningError: another program holds it.
@@ -112,7 +113,8 @@ class Database:
                 version = _version(connection, path, key)
                 if version > len(steps):
                     raise NewerDatabaseError(
-                        f"The history was written by a newer GovDesk (format {version}; this one knows {len(steps)}).",
+                        f"The history was written by a newer GovDesk: format {version},"
+                        f" this one knows {len(steps)}.",
                         kept="The file was not touched.",
                         todo="Start the newer GovDesk, or ask your administrator for it.",
                     )
@@ -121,6 +123,7 @@ class Database:
                 connection.execute("PRAGMA synchronous = FULL")
                 database = cls(path, connection)
                 database._migrate(version, steps, key)
+                database.scrub()  # a crash may have come between a deletion and its scrubbing
                 confine(connection)
             except BaseException:
                 connection.close()
@@ -154,7 +157,11 @@ class Database:
                 yield self._sql
 
     def scrub(self) -> None:
-        """After a deletion: write the zeroed pages home and cut the write-ahead file, which still has the old ones."""
+        """After a deletion: write the zeroed pages home and empty the write-ahead file, which has the old ones.
+
+        Raises:
+            DiskFullError, CorruptDatabaseError, UnreadableError (closed)
+        """
         with self._lock, faults.translated(writing=True):
             if not self._open:
                 raise faults.closed()

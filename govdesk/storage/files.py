@@ -1,4 +1,4 @@
-"""Database files beside each other: made for their owner only, durable, verified before anyone relies on them."""
+"""Database files beside each other: for their owner only, durable, checked before anyone relies on them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def copy_out(
         with translated(writing=True):
             copy = connect(draft, key)
             try:
-                # SQLite's own backup: consistent with the write-ahead file, and the copy gets its own salt and IVs.
+                # SQLite's own backup: takes the write-ahead file in; the copy gets its own salt and IVs.
                 source.backup(copy)
             finally:
                 copy.close()

@@ -1,0 +1,265 @@
+"""The session's objects, each built once and introduced to the others. Implements the fronts' `Desk`."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from govdesk import config
+from govdesk.audit.client import AuditClient
+from govdesk.chat.history import AuditedHistory
+from govdesk.chat.ports import AuditLog, Clock
+from govdesk.chat.service import ChatService
+from govdesk.config import Profile
+from govdesk.domain.frames import Probe
+from govdesk.domain.policy import PolicyInForce
+from govdesk.domain.record import Entry, Event
+from govdesk.domain.turn import ModelInfo
+from govdesk.errors import GovDeskError, KnownError
+from govdesk.inference import catalogue
+from govdesk.inference.supervisor import Supervisor
+from govdesk.marking import parser as marking_parser
+from govdesk.marking import spillage
+from govdesk.policy.decisions import Decider
+from govdesk.policy.loader import policy_in_force, trust_roots
+from govdesk.process.link import BrokerLink
+from govdesk.redaction.engine import Engine
+from govdesk.redaction.packs import load_packs
+from govdesk.sandbox import selftest
+from govdesk.session import key_slots, passphrase
+from govdesk.session.keys import DataKeys, Purpose
+from govdesk.storage.conversations import Conversations
+from govdesk.storage.database import Database
+
+_POLICY_FOLDER = config.RESOURCES / "policy"
+_RAISE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """What is there once the profile is unlocked."""
+
+    store: AuditedHistory
+    chat: ChatService
+
+
+def load_policy() -> tuple[PolicyInForce, str]:
+    """The policy in force, and why the file could not be used (empty when it could)."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    policy, problem = policy_in_force(
+        _POLICY_FOLDER, check_marking=_check_marking, today=today, installed=False
+    )
+    return policy, problem.explain() if problem else ""
+
+
+def build_redactor(policy: PolicyInForce) -> Engine:
+    """Redaction under a policy, with the shipped recognizers."""
+    system_high = policy.policy.system_high
+    recognizers = load_packs(
+        config.RESOURCES / "recognizers", lambda text: spillage.exceeds(text, system_high)
+    )
+    return Engine(recognizers, policy.policy)
+
+
+def _check_marking(text: str) -> None:
+    marking_parser.parse(text)
+
+
+class SessionDesk:
+    """Built by `app.session` behind its walls; locked until `unlock`.
+
+    Args:
+        profile: the profile's paths.
+        link: to the broker.
+        audit: to the audit writer; not opened yet.
+        clock: time.
+        probes: what this process's self-test found.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: Profile,
+        link: BrokerLink,
+        audit: AuditClient,
+        clock: Clock,
+        probes: tuple[Probe, ...],
+    ) -> None:
+        self.profile = profile
+        self._link = link
+        self._audit = audit
+        self._clock = clock
+        self._own_probes = probes
+        self.policy, self.policy_problem = load_policy()
+        self.redactor = build_redactor(self.policy)
+        self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
+        self._keys: DataKeys | None = None
+        self._database: Database | None = None
+        self._closing = threading.Event()
+        self._started = False
+
+    # ── start and end ────────────────────────────────────────────────────────
+
+    def start(self, front: str, version: str) -> None:
+        """Open the log and record that GovDesk started, what the self-test found, and which policy is in force."""
+        self._audit.open(self.policy.policy.audit.officers)
+        self._started = True
+        self._record(Event.APP_START, "success", front, {"version": version})
+        self._record_probes(front, self._own_probes)
+        self._record(
+            Event.POLICY_LOAD,
+            "failure" if self.policy_problem else "success",
+            self.policy.policy.id,
+            {"source": self.policy.source.value, "version": self.policy.policy.version},
+        )
+
+    def sealed(self, probes: tuple[Probe, ...]) -> None:
+        """The second stage of the window's walls is up."""
+        self._own_probes = probes
+        self._record_probes("window, sealed", probes)
+
+    def close(self) -> None:
+        """Wipe keys, close history, stop the worker, record the end. Never raises for what is closed already."""
+        self._closing.set()
+        self._inference.stop()
+        if self._database is not None:
+            self._database.close()
+        if self._keys is not None:
+            self._keys.wipe()
+        if self._started:
+            with contextlib.suppress(KnownError):
+                self._record(Event.APP_STOP, "success", "")
+
+    # ── what the fronts ask ──────────────────────────────────────────────────
+
+    @property
+    def audit(self) -> AuditLog:
+        """The log."""
+        return self._audit
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """What the self-tests of all processes found so far; the worker's carry its name."""
+        worker = tuple(
+            Probe(channel=f"worker: {probe.channel}", blocked=probe.blocked, found=probe.found)
+            for probe in self._inference.probes
+        )
+        return self._own_probes + worker
+
+    @property
+    def profile_exists(self) -> bool:
+        """False before the first run's set-up."""
+        return self.profile.exists
+
+    def worker_probes(self) -> tuple[Probe, ...]:
+        """Start the worker with the model; what its self-test found."""
+        self._inference.model()
+        return self._inference.probes
+
+    def model(self) -> ModelInfo:
+        """The model that answers, loaded."""
+        return self._inference.model()
+
+    def record_consent(self, how: str) -> None:
+        """Record that the consent text was accepted, and how."""
+        self._record(Event.CONSENT, "success", "", {"how": how})
+
+    def passphrase_problem(self, text: str) -> str:
+        """Why a passphrase cannot be chosen; empty when it can."""
+        minimum = self.policy.policy.session.minimum_passphrase_characters
+        return " ".join(passphrase.objections(text, minimum))
+
+    def create_profile(self, chosen: str) -> str:
+        """Make keys and database; returns the recovery code, to be shown once."""
+        minimum = self.policy.policy.session.minimum_passphrase_characters
+        passphrase.require_good(chosen, minimum)
+        self._record(Event.PROFILE_INIT, "success", "")
+        keys, code = key_slots.create(self.profile.key_slots, chosen)
+        with keys, keys[Purpose.DATABASE].use() as key:
+            Database.create(self.profile.database, key).close()
+        return code
+
+    def unlock(self, given: str) -> Unlocked:
+        """Open history with a passphrase."""
+        return self._unlock("passphrase", lambda: key_slots.unlock(self.profile.key_slots, given))
+
+    def unlock_with_recovery(self, code: str) -> Unlocked:
+        """Open history with the recovery code."""
+        return self._unlock(
+            "recovery code", lambda: key_slots.unlock_with_recovery(self.profile.key_slots, code)
+        )
+
+    def lock(self) -> None:
+        """Record it and tell the broker to start a fresh, locked window; this process ends right after."""
+        with contextlib.suppress(KnownError):
+            self._record(Event.LOCK, "success", "")
+        self._link.lock()
+
+    def on_raise(self, raise_window: Callable[[], None]) -> None:
+        """Call back, from a thread of its own, when GovDesk was started a second time."""
+
+        def watch() -> None:
+            while not self._closing.wait(_RAISE_SECONDS):
+                if self._link.raise_asked():
+                    raise_window()
+
+        threading.Thread(target=watch, name="raise", daemon=True).start()
+
+    # ── inside ───────────────────────────────────────────────────────────────
+
+    def _unlock(self, how: str, open_slot: Callable[[], DataKeys]) -> Unlocked:
+        try:
+            keys = open_slot()
+            with keys[Purpose.DATABASE].use() as key:
+                database = Database.open(self.profile.database, key)
+        except GovDeskError as error:
+            self._record(Event.UNLOCK, "failure", "", {"how": how, "code": error.code})
+            raise
+        self._record(Event.UNLOCK, "success", "", {"how": how})
+        self._keys, self._database = keys, database
+        store = Conversations(database)
+        system_high = self.policy.policy.system_high
+        chat = ChatService(
+            audit=self._audit,
+            decider=Decider(self.policy),
+            redactor=self.redactor,
+            inference=self._inference,
+            store=store,
+            clock=self._clock,
+            marking=system_high,
+            policy_stamp=self.policy.stamp,
+        )
+        chat.recover()
+        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat)
+
+    def _find_model(self) -> catalogue.Model:
+        return catalogue.approved_model(
+            (config.MODELS, self.profile.models),
+            trust_roots(_POLICY_FOLDER / "trust"),
+            self.policy.policy.models.approved,
+        )
+
+    def _record_probes(self, where: str, probes: tuple[Probe, ...]) -> None:
+        channels = {probe.channel: int(probe.blocked) for probe in probes}
+        self._record(Event.SELF_TEST, "success", where, {"channels": channels})
+
+    def _record(
+        self,
+        event: Event,
+        outcome: str,
+        what: str,
+        fields: dict[str, str | bool | int | dict[str, int] | None] | None = None,
+    ) -> None:
+        self._audit.append(
+            Entry(
+                event=event,
+                outcome=outcome,
+                object=what,
+                marking=self.policy.policy.system_high,
+                policy=self.policy.stamp,
+                fields=fields or {},
+            )
+        )

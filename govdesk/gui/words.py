@@ -1,0 +1,93 @@
+"""The words of the window for numbers, times, outcomes and findings: calm, whole, without content."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QDateTime, QLocale
+
+from govdesk.domain.frames import Probe
+from govdesk.domain.redaction import Finding, Operator, counts
+from govdesk.domain.turn import Outcome, Usage
+
+CHARACTERS_PER_TOKEN = 4
+"""A rule of thumb for English text, used for estimates only and always called one."""
+_OPERATOR_WORDS = {
+    Operator.BLOCK: "stopped the turn",
+    Operator.REDACT: "replaced by a placeholder",
+    Operator.MASK: "partly hidden",
+    Operator.WARN: "shown, with a warning",
+    Operator.ALLOW: "allowed by policy",
+}
+_OUTCOME_WORDS = {
+    Outcome.COMPLETED: "",
+    Outcome.DENIED: "Not asked: policy does not allow it.",
+    Outcome.CANCELLED: "Stopped. What came so far is kept.",
+    Outcome.FAILED: "The answer could not be finished.",
+    Outcome.INTERRUPTED: "Interrupted: GovDesk ended while the model was answering. What came so far is kept.",
+}
+
+
+def estimated_tokens(characters: int) -> int:
+    """About how many tokens a text of this length has."""
+    return -(-characters // CHARACTERS_PER_TOKEN)
+
+
+def number(value: int) -> str:
+    """With the locale's digits and groups."""
+    return QLocale().toString(value)
+
+
+def size(characters: int) -> str:
+    """A text's size in characters."""
+    return f"{number(characters)} character{'' if characters == 1 else 's'}"
+
+
+def clock_time(utc_ns: int) -> str:
+    """Hours and minutes of today, day and time of another day."""
+    moment = QDateTime.fromMSecsSinceEpoch(utc_ns // 1_000_000)
+    now = QDateTime.currentDateTime()
+    if moment.date() == now.date():
+        return moment.toString("HH:mm")
+    if moment.date().year() == now.date().year():
+        return moment.toString("d MMM HH:mm")
+    return moment.toString("d MMM yyyy")
+
+
+def outcome(value: Outcome | None) -> str:
+    """What happened to a turn; empty for one that completed or still runs."""
+    return "" if value is None else _OUTCOME_WORDS[value]
+
+
+def operator(value: Operator) -> str:
+    """What was done with a finding."""
+    return _OPERATOR_WORDS[value]
+
+
+def findings(found: tuple[Finding, ...]) -> str:
+    """One line: how many of which type; empty when there is none."""
+    parts = [f"{kind} × {count}" if count > 1 else kind for kind, count in sorted(counts(found).items())]
+    return ", ".join(parts)
+
+
+def speed(usage: Usage) -> str:
+    """Tokens per second and time to the first token; empty when there was no answer."""
+    seconds = usage.total_seconds - usage.first_token_seconds
+    if usage.answer_tokens < 2 or seconds <= 0:
+        return ""
+    rate = (usage.answer_tokens - 1) / seconds
+    return f"{rate:.0f} tokens/s · first after {usage.first_token_seconds:.1f} s"
+
+
+def network(probes: tuple[Probe, ...]) -> str:
+    """The state of the network for the status line."""
+    if not probes:
+        return "network: not tested yet"
+    if all(probe.blocked for probe in probes):
+        return "network: none ✓"
+    return "network: OPEN ✗"
+
+
+DELETION = (
+    "The conversation, its messages and their search index are erased from the encrypted history on this "
+    "computer. This cannot be undone. The audit records of its turns stay, as your organisation's policy "
+    "requires; they hold no text."
+)
