@@ -104,7 +104,7 @@ class SessionDesk:
     # ── start and end ────────────────────────────────────────────────────────
 
     def start(self, front: str, version: str) -> None:
-        """Open the log and record that GovDesk started, what the self-test found, and which policy is in force."""
+        """Open the log; record the start, what the self-test found, and the policy in force."""
         self._audit.open(self.policy.policy.audit.officers)
         self._started = True
         self._record(Event.APP_START, "success", front, {"version": version})
@@ -122,7 +122,7 @@ class SessionDesk:
         self._record_probes("window, sealed", probes)
 
     def close(self) -> None:
-        """Wipe keys, close history, stop the worker, record the end. Never raises for what is closed already."""
+        """Wipe keys, close history, stop the worker, record the end; what is closed already is fine."""
         self._closing.set()
         self._inference.stop()
         if self._database is not None:

@@ -70,12 +70,13 @@ def check(text: str, form: Form | None = None) -> CheckResult:
             suggestion=error.suggestion,
         )
     rolled = marking if form is Form.BANNER else lattice.rollup([marking])
+    notes = validity.warnings(marking)
     return CheckResult(
         valid=True,
         kind=form.value,
-        banner=rendering.banner(rolled),
+        banner=None if "rel-abbreviation-needs-banner" in notes else rendering.banner(rolled),
         portion=_portion(marking),
-        warnings=validity.warnings(marking),
+        warnings=notes,
     )
 
 

@@ -193,7 +193,7 @@ def _join_programs(a: tuple[Program, ...], b: tuple[Program, ...]) -> tuple[Prog
 
 
 def _settle(marking: Marking, words: Words) -> Marking:
-    """Carry out the precedences: what a stronger control replaces is dropped; a second time changes nothing."""
+    """Carry out the precedences: what a stronger control replaces is dropped. Twice is as good as once."""
     if marking.concealed or (marking.ownership is Ownership.JOINT and not marking.owners):
         marking = _as_us(marking)
     if marking.rel_to == ():

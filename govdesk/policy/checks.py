@@ -118,9 +118,6 @@ def _session(policy: Policy) -> _Faults:
             f"session.idle_lock_seconds is {MIN_IDLE_LOCK_SECONDS} to {MAX_IDLE_LOCK_SECONDS}.",
         )
     characters = policy.session.minimum_passphrase_characters
-    if not FLOOR_PASSPHRASE_CHARACTERS <= characters <= MAX_PASSPHRASE_CHARACTERS:
-        yield (
-            "policy.passphrase",
-            f"session.minimum_passphrase_characters is {FLOOR_PASSPHRASE_CHARACTERS} "
-            f"to {MAX_PASSPHRASE_CHARACTERS}.",
-        )
+    low, high = FLOOR_PASSPHRASE_CHARACTERS, MAX_PASSPHRASE_CHARACTERS
+    if not low <= characters <= high:
+        yield "policy.passphrase", f"session.minimum_passphrase_characters is {low} to {high}."

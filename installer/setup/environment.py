@@ -14,6 +14,7 @@ from installer.setup.report import Report, SetupError
 from installer.setup.stamps import STAMPS, Step
 
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s\\;]+)", re.MULTILINE)
+PYTHON_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 NO_INDEX_TODO = (
     "Check the connection or pip's own configuration (an offline machine needs a mirror or a folder of "
     "wheels named there), then run the same command again; what was done is kept."
@@ -62,7 +63,7 @@ class Environment:
 
     def create_step(self) -> Step:
         """Make the environment, or take over one that works."""
-        inputs = sha256_of_parts("venv 1", str(self.folder), os.path.realpath(sys.executable), sys.version)
+        inputs = sha256_of_parts("venv 1", str(self.folder), PYTHON_VERSION)
         return Step("venv", f"make the environment {self.folder.name}", inputs, self._create, self._there)
 
     def packages_step(self, name: str, requirements: Path) -> Step:
@@ -77,7 +78,7 @@ class Environment:
             )
 
         wanted = pins(text)
-        inputs = sha256_of_parts("packages 1", text, sys.version)
+        inputs = sha256_of_parts("packages 1", text, PYTHON_VERSION)
         return Step(
             name, f"install the {name} packages ({len(wanted)})", inputs, install, lambda: self.has(wanted)
         )
@@ -94,7 +95,7 @@ class Environment:
                 failed="The checkout could not be installed",
             )
 
-        inputs = sha256_of_parts("checkout 1", project, version, str(checkout), sys.version)
+        inputs = sha256_of_parts("checkout 1", project, version, str(checkout), PYTHON_VERSION)
         return Step(
             "checkout", "install the checkout", inputs, install, (self.folder / "bin" / "govdesk").exists
         )
@@ -130,9 +131,9 @@ class Environment:
         """It runs, from this place, with this Python's version, and has pip."""
         if not self._there():
             return False
-        question = "import pip, sys; print(sys.prefix); print(*sys.version_info[:2])"
+        question = "import pip, sys; print(sys.prefix); print(*sys.version_info[:2], sep='.')"
         said = self._commands.answer([self.python, "-c", question])
-        return said == f"{self.folder}\n{sys.version_info[0]} {sys.version_info[1]}\n"
+        return said == f"{self.folder}\n{PYTHON_VERSION}\n"
 
     def _create(self) -> None:
         if self._works():

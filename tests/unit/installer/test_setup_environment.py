@@ -1,0 +1,84 @@
+import sys
+
+import pytest
+from installer.setup.environment import Environment, canonical, pins
+from installer.setup.report import SetupError
+from installer.setup.stamps import Stamps
+
+
+@pytest.fixture
+def environment(tmp_path, commands, report):
+    return Environment(tmp_path / "venv", commands, report)
+
+
+def pretend(environment, *names):
+    """A folder that looks like an environment with these packages."""
+    site = environment.folder / "lib" / "python3.11" / "site-packages"
+    site.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (site / f"{name}.dist-info").mkdir()
+
+
+def test_pins_are_read_with_their_folders_spelling():
+    text = "# a\nPySide6-Essentials==6.12.0 \\\n    --hash=sha256:00\n    # via x\nzope.thing==1.0\n"
+    assert pins(text) == {"pyside6_essentials": "6.12.0", "zope_thing": "1.0"}
+    assert canonical("A-b__c.D") == "a_b_c_d"
+
+
+def test_every_pinned_package_must_be_there_in_its_version(environment):
+    assert not environment.has({"numpy": "2.4.6"})
+    pretend(environment, "numpy-2.4.6", "PySide6_Essentials-6.12.0")
+    assert environment.has({"numpy": "2.4.6", "pyside6_essentials": "6.12.0"})
+    assert not environment.has({"numpy": "2.4.7"})
+    assert not environment.has({"numpy": "2.4.6", "msgspec": "0.22.0"})
+
+
+def test_packages_are_installed_by_hash_as_wheels_only(environment, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(environment._commands, "run", lambda words, **_: asked.append([str(w) for w in words]))
+    requirements = tmp_path / "runtime.txt"
+    requirements.write_text("numpy==2.4.6 --hash=sha256:00\n")
+    environment.packages_step("runtime", requirements).act()
+    assert "--require-hashes" in asked[0]
+    assert asked[0][asked[0].index("--only-binary") + 1] == ":all:"
+    assert not [word for word in asked[0] if "index" in word or "://" in word]
+
+
+def test_a_changed_pin_is_a_changed_step(environment, tmp_path):
+    requirements = tmp_path / "runtime.txt"
+    requirements.write_text("numpy==2.4.6 --hash=sha256:00\n")
+    before = environment.packages_step("runtime", requirements).inputs
+    requirements.write_text("numpy==2.4.6 --hash=sha256:01\n")
+    assert environment.packages_step("runtime", requirements).inputs != before
+
+
+def test_a_folder_of_somebody_is_never_removed(environment):
+    environment.folder.mkdir()
+    (environment.folder / "thesis.odt").write_bytes(b"x")
+    with pytest.raises(SetupError, match="in the way"):
+        environment.create_step().act()
+    assert (environment.folder / "thesis.odt").read_bytes() == b"x"
+
+
+def test_an_environment_is_made_taken_over_and_made_anew_when_moved(environment, report, said, commands, tmp_path):
+    # A real one, without pip's files (slow to copy): a module of that name is what the question looks for.
+    def make(folder):
+        commands.run([sys.executable, "-m", "venv", "--without-pip", folder], failed="no venv")
+        site = next((folder / "lib").glob("python3*/site-packages"))
+        (site / "pip.py").touch()
+
+    make(environment.folder)
+    stamps = Stamps(environment.stamps)
+    assert stamps.perform(environment.create_step(), report) is True
+    assert "using the environment that is there" in said.getvalue()
+    assert stamps.perform(environment.create_step(), report) is False
+
+    moved = Environment(tmp_path / "moved", commands, report)
+    make(moved.folder)
+    moved.folder.rename(tmp_path / "elsewhere")
+    elsewhere = Environment(tmp_path / "elsewhere", commands, report)
+    assert elsewhere._works(), "a link to Python works anywhere"
+    (tmp_path / "elsewhere" / "bin" / "python").unlink()
+    (tmp_path / "elsewhere" / "bin" / "python").symlink_to("/no/such/python")
+    assert not elsewhere._works()
+    assert not elsewhere.create_step().intact()
