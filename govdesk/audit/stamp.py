@@ -15,7 +15,7 @@ from govdesk import __version__
 from govdesk.audit.record import When, Where, Who
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_MAX_NAME = 255
+_MAX_NAME = 200
 
 
 class Stamp(Protocol):

@@ -7,6 +7,7 @@ Whoever reads the state can forge what comes next, never what came before.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -18,7 +19,7 @@ from govdesk.audit import canonical, chain
 NAME = "state"
 SLOT_BYTES = 4096
 FILE_BYTES = 2 * SLOT_BYTES
-_Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{96}\Z")]
+_SHAPE = re.compile(r"[0-9a-f]{32} [0-9a-f]{96} [0-9a-f]{96}")
 _Count = Annotated[int, Meta(ge=0, le=canonical.MAX_INTEGER)]
 
 
@@ -26,11 +27,11 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`seq` records in `length` bytes are acknowledged; `head` is the last line's hash, `key` K(seq)."""
 
     format: _Count
-    log: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    log: str
     seq: _Count
     length: _Count
-    head: _Hex
-    key: _Hex
+    head: str
+    key: str
 
     @property
     def slot(self) -> int:
@@ -57,6 +58,7 @@ def _decode(untrusted_slot: bytes) -> State | None:
     if not feed or padding.strip(b"\0") or not crypto.same(check, chain.line_hash(text).encode("ascii")):
         return None
     try:
-        return msgspec.convert(canonical.decode(text), State)
+        found = msgspec.convert(canonical.decode(text), State)
     except (canonical.NotCanonicalError, msgspec.ValidationError):
         return None
+    return found if _SHAPE.fullmatch(f"{found.log} {found.head} {found.key}") else None

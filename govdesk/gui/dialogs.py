@@ -124,8 +124,8 @@ def network_dialog(policy: PolicyInForce, probes: tuple[Probe, ...], parent: QWi
     dialog = MarkedDialog(policy, words.network(probes)[:1].upper() + words.network(probes)[1:], parent, 620)
     dialog.body.addWidget(
         label(
-            "At every start GovDesk's processes try to open each of these channels. The operating system must "
-            "refuse all of them; if one opens, GovDesk does not run. The result is in the audit log."
+            "At every start GovDesk's processes try to open each of these channels. The operating system "
+            "must refuse all of them; if one opens, GovDesk does not run. The result is in the audit log."
             if probes
             else "The self-test has not reported yet."
         )

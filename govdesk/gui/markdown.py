@@ -167,22 +167,33 @@ def _shape_tables(frame: QTextFrame, theme: Theme) -> None:
 
 
 def settled_length(untrusted_markdown: str) -> int:
-    """How much of a growing text has its final shape: up to the last blank line outside a code fence.
-
-    The live message renders only what comes after it, so that the cost of a frame does not grow with
-    the answer (a single paragraph or fence excepted; see `streaming.py`).
-    """
+    """How much of a growing text has its final shape: up to the last blank line outside a code fence."""
     settled = 0
     position = 0
     fence = ""
     for line in untrusted_markdown.splitlines(keepends=True):
         position += len(line)
-        stripped = line.strip()
-        if fence:
-            if stripped.startswith(fence) and not stripped.strip(fence[0]):
-                fence = ""
-        elif stripped.startswith(("```", "~~~")):
-            fence = stripped[:3]
-        elif not stripped and line.endswith("\n"):
+        fence = _fence_after(fence, line)
+        if not fence and not line.strip() and line.endswith("\n"):
             settled = position
     return settled
+
+
+def open_fence(untrusted_markdown: str) -> str:
+    """The marks of the code fence that is still open at the end of the text; empty when none is."""
+    fence = ""
+    for line in untrusted_markdown.splitlines():
+        fence = _fence_after(fence, line)
+    return fence
+
+
+def _fence_after(fence: str, line: str) -> str:
+    """CommonMark 4.5: a fence closes by at least as many of the same marks and nothing else."""
+    stripped = line.strip()
+    if fence:
+        closes = stripped.startswith(fence) and not stripped.strip(fence[0])
+        return "" if closes else fence
+    for mark in "`~":
+        if stripped.startswith(mark * 3):
+            return mark * (len(stripped) - len(stripped.lstrip(mark)))
+    return ""

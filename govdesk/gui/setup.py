@@ -43,13 +43,13 @@ class SetupPage(CardPage):
         self.reason.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.show_text = QCheckBox("Show what I type")
         self.show_text.setAccessibleName("Show what I type")
-        self.create = button("Create", "primary", name="Create the profile")
+        self.create_button = button("Create", "primary", name="Create the profile")
         self.first.textChanged.connect(self._check)
         self.second.textChanged.connect(self._check)
         self.first.returnPressed.connect(self.second.setFocus)
         self.second.returnPressed.connect(self._create)
         self.show_text.toggled.connect(self._show_text)
-        self.create.clicked.connect(self._create)
+        self.create_button.clicked.connect(self._create)
         step, layout = _step()
         layout.addWidget(
             label(
@@ -64,7 +64,7 @@ class SetupPage(CardPage):
         row = QHBoxLayout()
         row.addWidget(self.show_text)
         row.addStretch(1)
-        row.addWidget(self.create)
+        row.addWidget(self.create_button)
         layout.addLayout(row)
         return step
 
@@ -111,10 +111,12 @@ class SetupPage(CardPage):
         elif not why and first:
             why = "Good. Both are the same."
         self.reason.setText(why)
-        self.create.setEnabled(bool(first) and first == second and not self._desk.passphrase_problem(first))
+        self.create_button.setEnabled(
+            bool(first) and first == second and not self._desk.passphrase_problem(first)
+        )
 
     def _create(self) -> None:
-        if not self.create.isEnabled():
+        if not self.create_button.isEnabled():
             return
         self._passphrase = self.first.text()
         passphrase = self._passphrase

@@ -1,4 +1,4 @@
-"""Opens the profile with the passphrase or the recovery code; a wrong one is said plainly and loses nothing."""
+"""Opens the profile with passphrase or recovery code; a wrong one is said plainly and loses nothing."""
 
 from __future__ import annotations
 

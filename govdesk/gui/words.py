@@ -22,7 +22,7 @@ _OUTCOME_WORDS = {
     Outcome.DENIED: "Not asked: policy does not allow it.",
     Outcome.CANCELLED: "Stopped. What came so far is kept.",
     Outcome.FAILED: "The answer could not be finished.",
-    Outcome.INTERRUPTED: "Interrupted: GovDesk ended while the model was answering. What came so far is kept.",
+    Outcome.INTERRUPTED: "Interrupted: GovDesk ended during the answer. What came so far is kept.",
 }
 
 

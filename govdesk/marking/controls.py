@@ -73,6 +73,11 @@ def read_sci(marking: Marking, segment: str, form: Form, words: Words, legacy: b
     return replace(marking, sci=systems)
 
 
+def published_system(segment: str, words: Words) -> bool:
+    """True when the segment begins with a control system of the Register."""
+    return any(re.match(rf"({e.name}|{e.title or e.name})\b", segment) for e in words.vocabulary.sci)
+
+
 def _system(piece: str, form: Form, words: Words) -> Program:
     head, *rest = piece.split("-")
     entry = next(

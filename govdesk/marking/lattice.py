@@ -198,9 +198,7 @@ def _settle(marking: Marking, words: Words) -> Marking:
         marking = _as_us(marking)
     if marking.rel_to == ():
         # The list is the banner's and the banner is not known: nobody can be told to be on it.
-        marking = replace(
-            marking, rel_to=None, dissemination=marking.dissemination - _DISCLOSURE | {"NOFORN"}
-        )
+        marking = replace(marking, rel_to=None) if marking.display_only else _noforn(marking)
     classified = marking.level > Level.UNCLASSIFIED
     marking = _settle_atomic(marking, classified)
     marking = _settle_noforn_controls(marking, classified, words)

@@ -194,6 +194,8 @@ def _categories(head: Marking, segments: list[str], form: Form, words: Words, le
             raise refuse(
                 "repeated-category", "Values of one category stand together, with / (p. 15).", segment
             )
+        if index < last and category == "sci" and not controls.published_system(segment, words):
+            raise refuse("not-in-register", "It is not a value of the Register (p. 36).", segment)
         if index < last:
             raise refuse("category-order", "Categories stand in the Register's order (pp. 14-16).", segment)
         last = index

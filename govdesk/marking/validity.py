@@ -84,6 +84,8 @@ def _classification(marking: Marking, form: Form, words: Words) -> _Broken:
     if marking.level is Level.RESTRICTED and own in {Ownership.US, Ownership.JOINT}:
         yield "restricted-level", "RESTRICTED is neither a US nor a JOINT level (pp. 46, 57).", "RESTRICTED"
     if own is Ownership.FOREIGN:
+        if marking.owners == ("NATO",):
+            yield "nato-form", "NATO's classifications have forms of their own, e.g. NS (p. 36).", "NATO"
         if "USA" in marking.owners:
             yield "foreign-usa", "USA does not own a foreign marking; a shared one is JOINT (p. 55).", "USA"
         if not marking.owners and form is Form.BANNER:

@@ -15,8 +15,7 @@ MIN_DISTINCT_CHARACTERS = 5
 MIN_REST_CHARACTERS = 6
 """Characters that must be left after common words are taken out."""
 
-COMMON_WORDS = frozenset(
-    """
+_COMMON = """
     password passphrase passwort passw0rd p@ssword p@ssw0rd letmein welcome iloveyou monkey dragon football
     baseball superman batman trustno1 sunshine princess shadow master michael jennifer whatever starwars
     computer internet changeme default secret topsecret classified administrator admin root user guest login
@@ -24,8 +23,8 @@ COMMON_WORDS = frozenset(
     abc123 123123 111111 000000 654321 correcthorsebatterystaple correct horse battery staple
     spring summer autumn winter january february march april june july august september october november
     december monday friday america freedom pentagon
-    """.split()
-)
+    """
+COMMON_WORDS = frozenset(_COMMON.split())
 CONTEXT_WORDS = frozenset({"govdesk", "unclassified", "confidential", "analyst", "officer", "workstation"})
 _SEQUENCES = (
     "abcdefghijklmnopqrstuvwxyz",
@@ -99,10 +98,7 @@ def require_good(passphrase: str, minimum_characters: int, context: tuple[str, .
 
 
 def _repeats(text: str) -> bool:
-    # A text is a repeated piece when it is found inside its own doubling, ends cut off.
-    if text in (text + text)[1:-1]:
-        return True
-    return any(text[:size] * (len(text) // size) == text[: size * (len(text) // size)] for size in range(1, 5))
+    return any(text[period:] == text[:-period] for period in range(1, len(text) // 2 + 1))
 
 
 def _sequential(text: str) -> bool:
@@ -133,11 +129,12 @@ def _run(text: str, start: int) -> int:
 def _without_common(folded: str, context: tuple[str, ...]) -> int:
     words = COMMON_WORDS | CONTEXT_WORDS | {word.casefold() for word in context if len(word) >= 3}
     by_length = sorted(words, key=len, reverse=True)
-    rests = []
+    rests = [len(folded)]
     for text in (folded, folded.translate(_LEET)):
         rest = text
         for word in by_length:
             rest = rest.replace(word, "")
-        rests.append(sum(1 for character in rest if character.isalpha()))
-        # Digits and signs stuck to common words (a year, an exclamation mark) are what everybody adds.
+        if rest != text:
+            # Digits and signs stuck to common words (a year, an exclamation mark) are what everybody adds.
+            rests.append(sum(1 for character in rest if character.isalpha()))
     return min(rests)

@@ -1,4 +1,4 @@
-"""Locked, consent, unlocking, unlocked, locking: one legal way through, and an idle deadline that no clock moves.
+"""Locked, consent, unlocking, unlocked, locking: one legal way, and an idle deadline that no clock moves.
 
 Pure: the clock is injected. Give it a clock that runs while the machine sleeps (CLOCK_BOOTTIME), so
 that time asleep is time idle; the wall clock is never looked at.
@@ -120,7 +120,7 @@ class Session:
         """Lock now, from any state but the ones that are locked or locking already.
 
         Returns:
-            True when this call began the locking: the caller wipes keys and ends what runs, then calls `locked`.
+            True when this call began the locking: wipe keys and end what runs, then call `locked`.
         """
         self._expire()
         if self._state in {SessionState.LOCKED, SessionState.LOCKING}:

@@ -149,8 +149,8 @@ class EncryptedConversations:
             sql.execute("DELETE FROM answer_parts WHERE turn = ?", (seq,))
             sql.execute(
                 "UPDATE turns SET outcome = ?, ended_utc_ns = ?, record = ?, model_name = ?,"
-                " model_digest = ?, model_context_tokens = ?, prompt_tokens = ?, read_tokens = ?, answer_tokens = ?,"
-                " first_token_seconds = ?, total_seconds = ? WHERE seq = ?",
+                " model_digest = ?, model_context_tokens = ?, prompt_tokens = ?, read_tokens = ?,"
+                " answer_tokens = ?, first_token_seconds = ?, total_seconds = ? WHERE seq = ?",
                 (
                     outcome.value,
                     now_utc_ns,

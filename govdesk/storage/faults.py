@@ -81,12 +81,7 @@ def translate(error: driver.Error, *, writing: bool) -> GovDeskError:
             todo="Close the other GovDesk or backup program, then try again.",
         )
     if code in (SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN):
-        return HomeError(
-            "The history file cannot be opened for reading and writing.",
-            code="storage.no-access",
-            kept="Nothing was changed.",
-            todo="Check the owner and the permissions of the profile's folder.",
-        )
+        return no_access()
     if isinstance(error, driver.ProgrammingError) and "closed" in str(error):
         return closed()
     return BugError(f"The history refused a statement ({name}).", code="bug.storage", kept=_KEPT)
@@ -114,3 +109,34 @@ def translated(*, writing: bool) -> Iterator[None]:
         yield
     except driver.Error as error:
         raise translate(error, writing=writing) from None
+
+
+def not_a_database() -> CorruptDatabaseError:
+    """The error for a file that is something else."""
+    return CorruptDatabaseError(
+        "The history file is not a GovDesk history.",
+        code="storage.not-a-database",
+        kept="It was left as it is.",
+        todo="Put the right file in its place, or restore a backup.",
+    )
+
+
+def no_access() -> HomeError:
+    """The error for a file that the account cannot use."""
+    return HomeError(
+        "The history file cannot be opened for reading and writing.",
+        code="storage.no-access",
+        kept="Nothing was changed.",
+        todo="Check the owner and the permissions of the profile's folder.",
+    )
+
+
+def no_file(error: OSError) -> HomeError | DiskFullError:
+    """The GovDesk error for what the operating system refused beside the database."""
+    if error.errno in FULL_ERRNOS:
+        return DiskFullError(
+            "There is no space left in the profile's folder.",
+            kept="What was already stored is unchanged.",
+            todo="Free some space on the disk that holds the profile, then try again.",
+        )
+    return no_access()

@@ -128,8 +128,12 @@ class Environment:
         return (self.folder / "pyvenv.cfg").exists() and os.access(self.python, os.X_OK)
 
     def _works(self) -> bool:
-        """It runs, from this place, with this Python's version, and has pip."""
-        if not self._there():
+        """It runs, was made for this place (its scripts name it), with this Python's version, and has pip."""
+        try:
+            at_home = str(self.folder) in (self.folder / "bin" / "activate").read_text()
+        except (OSError, UnicodeDecodeError):
+            return False
+        if not at_home or not self._there():
             return False
         question = "import pip, sys; print(sys.prefix); print(*sys.version_info[:2], sep='.')"
         said = self._commands.answer([self.python, "-c", question])

@@ -32,10 +32,10 @@ class SetupError(Exception):
 class Report:
     """One line a step; on a terminal the line moves, elsewhere it is repeated now and then."""
 
-    def __init__(self, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream or sys.stderr
         self._clock = clock
-        self._moving = stream.isatty()
+        self._moving = self._stream.isatty()
         self._title = ""
         self._detail = ""
         self._started = 0.0

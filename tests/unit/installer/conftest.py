@@ -11,9 +11,6 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-from installer.setup.commands import Commands
-from installer.setup.report import Report
-
 
 class Said(io.StringIO):
     """What a report wrote."""
@@ -31,11 +28,15 @@ def said():
 
 @pytest.fixture
 def report(said):
+    from installer.setup.report import Report
+
     return Report(said)
 
 
 @pytest.fixture
 def commands(report, tmp_path):
+    from installer.setup.commands import Commands
+
     return Commands(report, tmp_path / "log" / "setup.log", os.environ)
 
 

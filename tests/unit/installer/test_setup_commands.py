@@ -2,6 +2,7 @@ import os
 import sys
 
 import pytest
+
 from installer.setup.commands import TAIL_LINES, ninja_summary, pip_summary
 from installer.setup.report import SetupError
 
@@ -28,7 +29,7 @@ def test_lines_reach_the_summary_whole_whatever_their_bytes(commands):
         " sys.stdout.buffer.write(part); sys.stdout.flush(); time.sleep(0.02)\n"
     )
     seen = []
-    commands.run([sys.executable, "-c", program], failed="x", summary=lambda line: seen.append(line))
+    commands.run([sys.executable, "-c", program], failed="x", summary=seen.append)
     assert seen == ["[1/78] a", "[2/78] b", "\ufffd", "last"]
 
 
@@ -47,7 +48,10 @@ def test_being_stopped_stops_the_program(commands, tmp_path):
 def test_summaries_show_where_it_is_and_no_addresses():
     assert ninja_summary("[12/78] Building CXX object a.o") == "[12/78]"
     assert ninja_summary("warning: [12/78]") is None
-    assert pip_summary("  Downloading https://host.example/files/numpy-2.whl (18 MB)") == "downloading numpy-2.whl"
+    assert (
+        pip_summary("  Downloading https://host.example/files/numpy-2.whl (18 MB)")
+        == "downloading numpy-2.whl"
+    )
     assert pip_summary("Collecting numpy==2.4.6 (from -r a.txt (line 1))") == "collecting numpy==2.4.6"
     assert pip_summary("Installing collected packages: a, b") == "installing"
     assert pip_summary("Looking in indexes: https://host.example/simple") is None

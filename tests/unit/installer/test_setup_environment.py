@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+
 from installer.setup.environment import Environment, canonical, pins
 from installer.setup.report import SetupError
 from installer.setup.stamps import Stamps
@@ -35,7 +36,9 @@ def test_every_pinned_package_must_be_there_in_its_version(environment):
 
 def test_packages_are_installed_by_hash_as_wheels_only(environment, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(environment._commands, "run", lambda words, **_: asked.append([str(w) for w in words]))
+    monkeypatch.setattr(
+        environment._commands, "run", lambda words, **_: asked.append([str(w) for w in words])
+    )
     requirements = tmp_path / "runtime.txt"
     requirements.write_text("numpy==2.4.6 --hash=sha256:00\n")
     environment.packages_step("runtime", requirements).act()
@@ -60,25 +63,41 @@ def test_a_folder_of_somebody_is_never_removed(environment):
     assert (environment.folder / "thesis.odt").read_bytes() == b"x"
 
 
-def test_an_environment_is_made_taken_over_and_made_anew_when_moved(environment, report, said, commands, tmp_path):
-    # A real one, without pip's files (slow to copy): a module of that name is what the question looks for.
-    def make(folder):
-        commands.run([sys.executable, "-m", "venv", "--without-pip", folder], failed="no venv")
-        site = next((folder / "lib").glob("python3*/site-packages"))
-        (site / "pip.py").touch()
+def make(folder, commands):
+    """A real one, without pip's files (slow to copy): a module of that name is what is looked for."""
+    commands.run([sys.executable, "-m", "venv", "--without-pip", folder], failed="no venv")
+    (next((folder / "lib").glob("python3*/site-packages")) / "pip.py").touch()
 
-    make(environment.folder)
+
+def test_an_environment_that_works_is_taken_over(environment, report, said, commands):
+    make(environment.folder, commands)
+    mine = environment.site_packages / "mine.py"
+    mine.touch()
     stamps = Stamps(environment.stamps)
     assert stamps.perform(environment.create_step(), report) is True
     assert "using the environment that is there" in said.getvalue()
+    assert mine.exists()
     assert stamps.perform(environment.create_step(), report) is False
 
-    moved = Environment(tmp_path / "moved", commands, report)
-    make(moved.folder)
-    moved.folder.rename(tmp_path / "elsewhere")
-    elsewhere = Environment(tmp_path / "elsewhere", commands, report)
-    assert elsewhere._works(), "a link to Python works anywhere"
-    (tmp_path / "elsewhere" / "bin" / "python").unlink()
-    (tmp_path / "elsewhere" / "bin" / "python").symlink_to("/no/such/python")
-    assert not elsewhere._works()
-    assert not elsewhere.create_step().intact()
+
+def test_a_moved_environment_is_made_anew(environment, commands, report, said, tmp_path, monkeypatch):
+    # Its scripts still name the old place.
+    make(tmp_path / "old", commands)
+    (tmp_path / "old").rename(environment.folder)
+    real = type(commands)(report, tmp_path / "real.log", commands.environment)
+    monkeypatch.setattr(commands, "run", lambda words, **_: make(environment.folder, real))
+    old = environment.site_packages / "old.py"
+    old.touch()
+    environment.create_step().act()
+    assert "made anew" in said.getvalue()
+    assert not old.exists()
+    assert environment._works()
+
+
+def test_an_environment_whose_python_is_gone_is_not_taken_over(environment, commands):
+    make(environment.folder, commands)
+    assert environment.create_step().intact()
+    environment.python.unlink()
+    environment.python.symlink_to("/no/such/python")
+    assert not environment._works()
+    assert not environment.create_step().intact()

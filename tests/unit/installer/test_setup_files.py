@@ -3,7 +3,16 @@ import sys
 import time
 
 import pytest
+
 from installer.setup import files
+
+HOLDER = """import sys
+from pathlib import Path
+from installer.setup.files import locked
+with locked(Path(sys.argv[1]), lambda: None):
+    print("held", flush=True)
+    sys.stdin.read(1)
+"""
 
 
 def test_a_copy_that_fails_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
@@ -42,8 +51,7 @@ def test_the_second_holder_waits_and_says_so(tmp_path, checkout):
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from installer.setup.files import locked\n"
-            "with locked(Path(sys.argv[1]), lambda: None):\n print('held', flush=True); sys.stdin.read(1)\n",
+            HOLDER,
             str(lock),
         ],
         cwd=checkout,
@@ -66,7 +74,11 @@ def test_the_second_holder_waits_and_says_so(tmp_path, checkout):
 
 
 def test_a_scratch_folder_goes_even_after_an_error(tmp_path):
-    with pytest.raises(ValueError), files.scratch_folder(tmp_path / "cache", "fetch") as folder:
-        (folder / "half").write_bytes(b"x")
-        raise ValueError
+    def fail():
+        with files.scratch_folder(tmp_path / "cache", "fetch") as folder:
+            (folder / "half").write_bytes(b"x")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail()
     assert list((tmp_path / "cache").iterdir()) == []

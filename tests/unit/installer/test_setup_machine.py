@@ -5,6 +5,7 @@ from pathlib import Path
 
 import PySide6
 import pytest
+
 from installer.setup import machine
 from installer.setup.machine import Missing
 from installer.setup.report import SetupError
@@ -16,9 +17,10 @@ LISTING = """588 libs found in cache `/etc/ld.so.cache'
 \tlibX11.so.6 (libc6,AArch64) => /lib/aarch64-linux-gnu/libX11.so.6
 """
 QT = Path(PySide6.__file__).parent / "Qt"
+QT_NAMES = ("Core", "Gui", "Widgets", "DBus", "Svg", "OpenGL", "XcbQpa", "WaylandClient")
 # What the window loads: its libraries, and the plugins of the platforms it can be on.
 LOADED = (
-    *(f"lib/libQt6{name}.so.6" for name in "Core Gui Widgets DBus Svg OpenGL XcbQpa WaylandClient".split()),
+    *(f"lib/libQt6{name}.so.6" for name in QT_NAMES),
     *(f"plugins/platforms/libq{name}.so" for name in ("xcb", "offscreen", "wayland")),
     "plugins/xcbglintegrations/libqxcb-glx-integration.so",
     "plugins/xcbglintegrations/libqxcb-egl-integration.so",
@@ -130,7 +132,7 @@ def test_an_installation_that_fails_says_the_line(commands, report, tmp_path):
 
 def test_an_installation_that_did_not_help_is_not_taken_for_one(commands, report, tmp_path):
     apt = Apt(tmp_path, "exit 0")
-    with pytest.raises(SetupError, match="still missing: libA.so.1"):
+    with pytest.raises(SetupError, match=r"still missing: libA\.so\.1"):
         machine.provide(lambda: LACK, commands, report, root=True, apt=str(apt.path))
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from installer.setup.stamps import Stamps, Step
 
 

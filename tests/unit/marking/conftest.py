@@ -76,10 +76,17 @@ def _candidate(rng):
     )
 
 
+class Portions(tuple):
+    """Shown short when a property fails."""
+
+    def __repr__(self):
+        return f"<{len(self)} portions>"
+
+
 @pytest.fixture(scope="session")
 def portions():
     """2,000 different valid portion markings; a classified one names no CUI categories."""
-    return valid_portions(2_000)
+    return Portions(valid_portions(2_000))
 
 
 def valid_portions(count, seed=7):

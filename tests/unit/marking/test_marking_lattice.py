@@ -63,7 +63,7 @@ def test_nothing_is_below_a_portion(portions, chosen):
         assert {
             k.removesuffix(" NOFORN") for k in part.non_ic & {"LES", "LES NOFORN", "SSI", "NODIS"}
         } <= kept
-        if part.foreign_disclosure and part.rel_to != ():
+        if part.foreign_disclosure:
             part_given, part_shown = recipients(part)
             assert given <= part_given
             assert shown <= part_shown

@@ -107,6 +107,7 @@ def test_a_refusal_names_the_rule_and_the_nearest_right_form(text, rule, suggest
         "//JOINT ",
         "//JOINT SECRET",
         "//USA SECRET",
+        "(//NATO S)",
         "SECRET//FGI USA",
         "SECRET//DISPLAY ONLY USA",
         "//JOINT SECRET USA//REL TO USA, GBR",

@@ -1,0 +1,175 @@
+"""One message as it may be seen: who, when, marking, redacted text, why, how it ended."""
+
+from __future__ import annotations
+
+import time
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
+
+from govdesk.domain.redaction import Finding
+from govdesk.domain.turn import Message, Reading, Role
+from govdesk.gui import words
+from govdesk.gui.markdown import plain, rendered
+from govdesk.gui.parts import button, label
+from govdesk.gui.safe_text import SafeText
+from govdesk.gui.streaming import LiveText
+from govdesk.gui.theme import Theme
+
+SHOWN_CHARACTERS = 20_000
+"""Longer texts are shown in steps of this size: laying out millions of characters would stop the window."""
+_HELD_CHARACTER_WIDTH = 6
+_MAX_HELD_WIDTH = 360
+
+
+class MessageView(QFrame):
+    """`why` asks for the words about these findings."""
+
+    why = Signal(tuple)
+
+    def __init__(self, message: Message, theme: Theme) -> None:
+        super().__init__()
+        self.role = message.role
+        self._theme = theme
+        self._text = message.text
+        self._shown = SHOWN_CHARACTERS
+        mine = message.role is Role.USER
+        self.setObjectName("mine" if mine else "theirs")
+        who = "You" if mine else "GovDesk"
+        self.body = SafeText(f"{who}, message")
+        self.details = label("", "muted", wrap=False)
+        head = QHBoxLayout()
+        head.addWidget(label(who, "who", wrap=False))
+        head.addWidget(self.details)
+        head.addStretch(1)
+        self.mark = label(message.marking, "mark", wrap=False)
+        self.mark.setVisible(bool(message.marking))
+        head.addWidget(self.mark)
+        head.addWidget(label(words.clock_time(message.created_utc_ns), "muted", wrap=False))
+        self.more = button("Show more", "quiet", name="Show more of this message")
+        self.more.clicked.connect(self._show_more)
+        self.chip = button("", "chip")
+        self.chip.clicked.connect(lambda: self.why.emit(self._findings))
+        self.chip.hide()
+        self.note = label("", "")
+        self._note_frame = QFrame()
+        self._note_frame.setObjectName("notice")
+        note = QVBoxLayout(self._note_frame)
+        note.setContentsMargins(10, 6, 10, 6)
+        note.addWidget(self.note)
+        self._note_frame.hide()
+        self._findings: tuple[Finding, ...] = ()
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(12, 8, 12, 8)
+        self.column.setSpacing(4)
+        self.column.addLayout(head)
+        self.column.addWidget(self.body)
+        foot = QHBoxLayout()
+        foot.addWidget(self.chip)
+        foot.addWidget(self.more)
+        foot.addStretch(1)
+        self.column.addLayout(foot)
+        self.column.addWidget(self._note_frame)
+        self.set_findings(message.findings)
+        self.set_note(words.outcome(message.outcome))
+        self._show_text()
+
+    @property
+    def text(self) -> str:
+        """The whole text, shown or not."""
+        return self._text
+
+    def set_findings(self, found: tuple[Finding, ...]) -> None:
+        """Say what was found; the chip opens the reasons."""
+        self._findings = found
+        self.chip.setText(f"Redaction: {words.findings(found)} · Why?")
+        self.chip.setAccessibleName(f"Why redacted: {words.findings(found)}")
+        self.chip.setVisible(bool(found))
+
+    def set_note(self, text: str) -> None:
+        """Words about how the turn ended, under the text."""
+        self.note.setText(text)
+        self._note_frame.setVisible(bool(text))
+
+    def set_text(self, text: str) -> None:
+        """Show another text."""
+        self._text = text
+        self._show_text()
+
+    def _show_text(self) -> None:
+        part = self._text[: self._shown]
+        self.body.show_document(plain(part) if self.role is Role.USER else rendered(part, self._theme))
+        self.body.setVisible(bool(self._text))
+        self.body.setAccessibleDescription(part)
+        rest = len(self._text) - len(part)
+        self.more.setVisible(rest > 0)
+        self.more.setText(f"{words.size(rest)} more · Show more")
+
+    def _show_more(self) -> None:
+        self._shown += SHOWN_CHARACTERS
+        self._show_text()
+
+
+class LiveMessage(MessageView):
+    """The answer that is still coming: reading, then text, with what is held back as a grey block."""
+
+    def __init__(self, message: Message, theme: Theme) -> None:
+        super().__init__(message, theme)
+        self._parts: list[str] = []
+        self._started = time.monotonic()
+        self.status = label("Checking the message…", "muted")
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 100)
+        self.progress.setTextVisible(False)
+        self.progress.setAccessibleName("Prompt read, per cent")
+        self.progress.hide()
+        self.held = QFrame()
+        self.held.setObjectName("held")
+        self.held.setFixedHeight(max(8, self.fontMetrics().height() - 4))
+        self.held.setAccessibleName("Text held back until it is checked")
+        self.held.hide()
+        self.column.insertWidget(2, self.held)
+        self.column.insertWidget(3, self.status)
+        self.column.insertWidget(4, self.progress)
+        self._live = LiveText(self.body, theme)
+
+    def reading(self, event: Reading) -> None:
+        """Prompt progress, in per cent and seconds."""
+        per_cent = min(100, event.done_tokens * 100 // max(1, event.total_tokens))
+        seconds = time.monotonic() - self._started
+        self.status.setText(
+            f"Reading the prompt: {per_cent} % "
+            f"({words.number(event.done_tokens)} of {words.number(event.total_tokens)} tokens, {seconds:.0f} s)"
+        )
+        self.progress.setValue(per_cent)
+        self.progress.show()
+
+    def waiting(self, text: str) -> None:
+        """Words while nothing comes."""
+        self.status.setText(text)
+        self.status.show()
+
+    def release(self, text: str, held: int) -> None:
+        """A part of the answer, and how many characters wait behind it."""
+        if text:
+            self._parts.append(text)
+            self.body.show()
+            self._live.feed(text)
+            self.status.hide()
+            self.progress.hide()
+        self.held.setVisible(held > 0)
+        if held:
+            self.held.setFixedWidth(min(_MAX_HELD_WIDTH, held * _HELD_CHARACTER_WIDTH))
+            self.held.setToolTip(f"{words.size(held)} held back until the check is done")
+
+    @property
+    def so_far(self) -> str:
+        """What was released."""
+        return "".join(self._parts)
+
+    def end(self, text: str) -> None:
+        """The whole answer is there: show it in its exact shape."""
+        for widget in (self.held, self.status, self.progress):
+            widget.hide()
+        self._live.end("")
+        self.set_text(text)

@@ -1,0 +1,163 @@
+"""The messages of one conversation; only some fifty of them are ever built, however many there are."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRect, QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from govdesk.domain.ids import TurnId
+from govdesk.domain.turn import Message
+from govdesk.gui.message import MessageView
+from govdesk.gui.parts import button, label
+from govdesk.gui.theme import Theme
+
+STEP = 50
+_COLUMN_WIDTH = 880
+_AT_END_PIXELS = 24
+
+
+class Transcript(QScrollArea):
+    """Shows a window of `STEP` messages, and more on request; follows the end while the person is there."""
+
+    why = Signal(tuple)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setAccessibleName("Messages")
+        self._messages: tuple[Message, ...] = ()
+        self._first = self._last = 0
+        self._theme: Theme | None = None
+        self._views: list[MessageView] = []
+        self.earlier = button("Show earlier", "quiet", name="Show earlier messages")
+        self.later = button("Show later", "quiet", name="Show later messages")
+        self.earlier.clicked.connect(self._show_earlier)
+        self.later.clicked.connect(self._show_later)
+        self.empty = label("", "muted")
+        self.column = QVBoxLayout()
+        self.column.setSpacing(10)
+        middle = QWidget()
+        middle.setMaximumWidth(_COLUMN_WIDTH)
+        outer = QVBoxLayout(middle)
+        outer.setContentsMargins(14, 14, 14, 14)
+        outer.setSpacing(10)
+        outer.addWidget(self.earlier)
+        outer.addWidget(self.empty)
+        outer.addLayout(self.column)
+        outer.addWidget(self.later)
+        outer.addStretch(1)
+        content = QWidget()
+        content.setObjectName("transcript")
+        row = QHBoxLayout(content)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addStretch(1)
+        row.addWidget(middle, 1000)
+        row.addStretch(1)
+        self.setWidget(content)
+        self._follow = True
+        bar = self.verticalScrollBar()
+        bar.rangeChanged.connect(self._range_changed)
+        bar.valueChanged.connect(self._moved)
+
+    def show_messages(
+        self, messages: tuple[Message, ...], theme: Theme, turn: TurnId | None = None, empty: str = ""
+    ) -> None:
+        """Show a conversation's end, or the place of a turn in it.
+
+        Args:
+            messages: all of them; those out of sight cost nothing.
+            theme: colours.
+            turn: put this turn into view instead of the end.
+            empty: words for a conversation without messages.
+        """
+        self._clear()
+        self._messages, self._theme = messages, theme
+        self.empty.setText(empty)
+        self.empty.setVisible(bool(empty) and not messages)
+        self._first = max(0, len(messages) - STEP)
+        self._last = len(messages)
+        target = next((i for i, m in enumerate(messages) if turn is not None and m.turn == turn), None)
+        if target is not None and target < self._first:
+            self._first = max(0, target - STEP // 2)
+            self._last = min(len(messages), self._first + STEP)
+        for message in messages[self._first : self._last]:
+            self._put(MessageView(message, theme), len(self._views))
+        self._say_rest()
+        self._follow = target is None
+        if target is not None:
+            view = self._views[target - self._first]
+            QTimer.singleShot(0, view, lambda: self._bring(view))
+        else:
+            self.to_end()
+
+    def add(self, view: MessageView) -> None:
+        """Add a message at the end, after going there."""
+        if self._last < len(self._messages) and self._theme is not None:
+            self.show_messages(self._messages, self._theme)
+        self.empty.hide()
+        self._put(view, len(self._views))
+        self.to_end()
+
+    def to_end(self) -> None:
+        """Go to the last message and stay with it."""
+        self._follow = True
+        bar = self.verticalScrollBar()
+        bar.setValue(bar.maximum())
+
+    @property
+    def views(self) -> tuple[MessageView, ...]:
+        """The messages that are built, from the first to the last."""
+        return tuple(self._views)
+
+    def _put(self, view: MessageView, at: int) -> None:
+        view.why.connect(self.why)
+        self._views.insert(at, view)
+        self.column.insertWidget(at, view)
+
+    def _clear(self) -> None:
+        for view in self._views:
+            self.column.removeWidget(view)
+            view.hide()
+            view.deleteLater()
+        self._views = []
+
+    def _show_earlier(self) -> None:
+        if self._theme is None:
+            return
+        start = max(0, self._first - STEP)
+        bar = self.verticalScrollBar()
+        below = bar.maximum() - bar.value()
+        self._follow = False
+        for at, message in enumerate(self._messages[start : self._first]):
+            self._put(MessageView(message, self._theme), at)
+        self._first = start
+        self._say_rest()
+        QTimer.singleShot(0, self, lambda: bar.setValue(bar.maximum() - below))
+
+    def _show_later(self) -> None:
+        if self._theme is None:
+            return
+        end = min(len(self._messages), self._last + STEP)
+        self._follow = False
+        for message in self._messages[self._last : end]:
+            self._put(MessageView(message, self._theme), len(self._views))
+        self._last = end
+        self._say_rest()
+
+    def _say_rest(self) -> None:
+        before, after = self._first, len(self._messages) - self._last
+        self.earlier.setText(f"Show earlier ({before} more)")
+        self.earlier.setVisible(before > 0)
+        self.later.setText(f"Show later ({after} more)")
+        self.later.setVisible(after > 0)
+
+    def _bring(self, view: MessageView) -> None:
+        place = QRect(view.mapTo(self.widget(), view.rect().topLeft()), view.size())
+        self.verticalScrollBar().setValue(max(0, place.top() - 20))
+
+    def _range_changed(self, _minimum: int, maximum: int) -> None:
+        if self._follow:
+            self.verticalScrollBar().setValue(maximum)
+
+    def _moved(self, value: int) -> None:
+        self._follow = value >= self.verticalScrollBar().maximum() - _AT_END_PIXELS

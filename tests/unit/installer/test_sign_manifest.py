@@ -1,0 +1,62 @@
+import shutil
+
+import pytest
+
+from govdesk import crypto
+from installer import sign_manifest
+
+
+@pytest.fixture
+def manifest(checkout, tmp_path):
+    original = checkout / "models" / "smollm2-135m-instruct.toml"
+    for path in (original, sign_manifest.signature_of(original)):
+        shutil.copy(path, tmp_path)
+    return tmp_path / original.name
+
+
+def trust():
+    return sign_manifest.DEVELOPMENT_TRUST.read_text()
+
+
+def test_the_committed_signatures_check(checkout):
+    manifests = sorted((checkout / "models").glob("*.toml"))
+    assert [path.stem for path in manifests] == ["gemma-3-270m", "smollm2-135m-instruct"]
+    assert sign_manifest.main(["--check", *map(str, manifests)]) == 0
+    assert {len(sign_manifest.signature_of(path).read_bytes()) for path in manifests} == {4627}
+
+
+def test_a_changed_manifest_does_not_check(manifest, capsys):
+    assert sign_manifest.checks(manifest, trust())
+    manifest.write_bytes(manifest.read_bytes().replace(b"version = 1", b"version = 2"))
+    assert not sign_manifest.checks(manifest, trust())
+    assert sign_manifest.main(["--check", str(manifest)]) == 1
+    assert "DOES NOT CHECK" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [lambda s: s[:-1], lambda s: bytes([s[0] ^ 1]) + s[1:], lambda s: b""])
+def test_a_changed_signature_does_not_check(manifest, change):
+    signature = sign_manifest.signature_of(manifest)
+    signature.write_bytes(change(signature.read_bytes()))
+    assert not sign_manifest.checks(manifest, trust())
+
+
+def test_no_signature_does_not_check(manifest):
+    sign_manifest.signature_of(manifest).unlink()
+    assert not sign_manifest.checks(manifest, trust())
+
+
+def test_another_key_or_another_context_does_not_check(manifest):
+    private, public = crypto.new_signing_key()
+    assert not sign_manifest.checks(manifest, public)
+    sign_manifest.sign(manifest, private)
+    assert sign_manifest.checks(manifest, public)
+    assert not sign_manifest.checks(manifest, trust())
+    other = crypto.sign(private, manifest.read_bytes(), context=b"govdesk policy v1")
+    sign_manifest.signature_of(manifest).write_bytes(other)
+    assert not sign_manifest.checks(manifest, public)
+
+
+def test_signing_anew_after_a_change(manifest):
+    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    assert sign_manifest.main([str(manifest)]) == 0
+    assert sign_manifest.checks(manifest, trust())

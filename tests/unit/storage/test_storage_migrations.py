@@ -1,0 +1,117 @@
+"""Each step is tested, an older history gets a verified backup first, and a failed step leaves the old format."""
+
+import stat
+
+import pytest
+
+from govdesk.domain.ids import TurnId
+from govdesk.errors import CorruptDatabaseError
+from govdesk.storage.conversations import EncryptedConversations
+from govdesk.storage.database import Database
+from govdesk.storage.migrations import MIGRATIONS, m001_history
+
+
+def next_step(sql):
+    sql.execute("ALTER TABLE turns ADD COLUMN note TEXT")
+    sql.execute("UPDATE turns SET note = 'migrated'")
+
+
+def broken_step(sql):
+    sql.execute("UPDATE messages SET text = 'ruined'")
+    sql.execute("this is not SQL")
+
+
+@pytest.fixture
+def older(path, key):
+    database = Database.create(path, key)
+    store = EncryptedConversations(database)
+    conversation = store.create("kept", "", 1)
+    store.begin_turn(conversation, TurnId("t"), "kept prompt", (), "", "", 1)
+    database.close()
+    return conversation
+
+
+def test_m001_history(database):
+    assert MIGRATIONS[0] is m001_history
+    with database.reading() as sql:
+        tables = {name for name in sql.table_names() if "index" not in name}
+        assert tables == {"conversations", "turns", "messages", "answer_parts"}
+        assert all(sql.table(name).strict for name in tables)
+        assert set(sql.table_names(fts5=True)) == {"message_index", "title_index"}
+        references = {
+            name: [(k.column, k.other_table) for k in sql.table(name).foreign_keys] for name in tables
+        }
+    assert references["turns"] == [("conversation", "conversations")]
+    assert references["messages"] == references["answer_parts"] == [("turn", "turns")]
+
+
+def test_an_older_history_is_backed_up_and_brought_up_to_date(path, key, older):
+    database = Database.open(path, key, (*MIGRATIONS, next_step))
+    with database.reading() as sql:
+        assert sql.execute("SELECT note FROM turns").fetchall() == [("migrated",)]
+        assert sql.execute("PRAGMA user_version").fetchone() == (2,)
+    (backup,) = database.backups()
+    assert backup.name == "history.db.before-002"
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert b"kept prompt" not in backup.read_bytes()
+    database.close()
+    restored = Database.open(backup, key)
+    assert EncryptedConversations(restored).messages(older)[0].text == "kept prompt"
+    restored.check()
+    restored.close()
+
+
+def test_two_steps_have_two_backups(path, key, older):
+    def third(sql):
+        sql.execute("CREATE TABLE third (x INTEGER)")
+
+    database = Database.open(path, key, (*MIGRATIONS, next_step, third))
+    assert [b.name for b in database.backups()] == ["history.db.before-002", "history.db.before-003"]
+    database.close()
+
+
+def test_a_history_that_is_up_to_date_is_not_copied(path, key, older):
+    database = Database.open(path, key)
+    assert database.backups() == ()
+    database.close()
+
+
+def test_a_failed_step_leaves_the_old_format(path, key, older):
+    with pytest.raises(Exception, match="refused a statement"):
+        Database.open(path, key, (*MIGRATIONS, broken_step))
+    database = Database.open(path, key)
+    with database.reading() as sql:
+        assert sql.execute("PRAGMA user_version").fetchone() == (1,)
+    assert EncryptedConversations(database).messages(older)[0].text == "kept prompt"
+    assert len(database.backups()) == 1
+    database.close()
+
+
+def test_no_step_without_a_sound_backup(path, key, older, monkeypatch):
+    ran = []
+
+    def spoil(sql):
+        raise CorruptDatabaseError("the copy is not sound")
+
+    monkeypatch.setattr("govdesk.storage.diagnosis.check_all", spoil)
+    with pytest.raises(CorruptDatabaseError, match="copy"):
+        Database.open(path, key, (*MIGRATIONS, lambda sql: ran.append(1)))
+    assert ran == []
+    assert [f.name for f in path.parent.iterdir()] == ["history.db"], "a copy that is not sound has no name"
+
+
+def test_a_damaged_history_is_not_migrated(path, key, older):
+    content = bytearray(path.read_bytes())
+    content[-2000] ^= 1
+    path.write_bytes(content)
+    ran = []
+    with pytest.raises(CorruptDatabaseError):
+        Database.open(path, key, (*MIGRATIONS, lambda sql: ran.append(1)))
+    assert ran == []
+
+
+def test_a_deletion_removes_the_backups_that_still_have_it(path, key, older):
+    database = Database.open(path, key, (*MIGRATIONS, next_step))
+    EncryptedConversations(database).delete(older)
+    assert database.backups() == ()
+    database.close()
