@@ -29,7 +29,8 @@ from govdesk.process.link import BrokerLink
 from govdesk.redaction.engine import Engine
 from govdesk.redaction.packs import load_packs
 from govdesk.sandbox import selftest
-from govdesk.session import key_slots, passphrase
+from govdesk.session import passphrase as passphrase_rules
+from govdesk.session.key_slots import KeySlots
 from govdesk.session.keys import DataKeys, Purpose
 from govdesk.storage.conversations import Conversations
 from govdesk.storage.database import Database
@@ -167,29 +168,33 @@ class SessionDesk:
         """Record that the consent text was accepted, and how."""
         self._record(Event.CONSENT, "success", "", {"how": how})
 
-    def passphrase_problem(self, text: str) -> str:
+    def passphrase_problem(self, passphrase: str) -> str:
         """Why a passphrase cannot be chosen; empty when it can."""
         minimum = self.policy.policy.session.minimum_passphrase_characters
-        return " ".join(passphrase.objections(text, minimum))
+        return " ".join(passphrase_rules.objections(passphrase, minimum))
 
-    def create_profile(self, chosen: str) -> str:
+    def create_profile(self, passphrase: str) -> str:
         """Make keys and database; returns the recovery code, to be shown once."""
         minimum = self.policy.policy.session.minimum_passphrase_characters
-        passphrase.require_good(chosen, minimum)
+        passphrase_rules.require_good(passphrase, minimum)
         self._record(Event.PROFILE_INIT, "success", "")
-        keys, code = key_slots.create(self.profile.key_slots, chosen)
-        with keys, keys[Purpose.DATABASE].use() as key:
-            Database.create(self.profile.database, key).close()
-        return code
+        keys, code = KeySlots(self.profile.key_slots).create(passphrase)
+        try:
+            with keys, keys[Purpose.DATABASE].use() as key:
+                Database.create(self.profile.database, key).close()
+        except GovDeskError:
+            self.profile.key_slots.unlink()  # keys to nothing: the next try starts afresh
+            raise
+        return str(code)
 
-    def unlock(self, given: str) -> Unlocked:
+    def unlock(self, passphrase: str) -> Unlocked:
         """Open history with a passphrase."""
-        return self._unlock("passphrase", lambda: key_slots.unlock(self.profile.key_slots, given))
+        return self._unlock("passphrase", lambda: KeySlots(self.profile.key_slots).unlock(passphrase))
 
     def unlock_with_recovery(self, code: str) -> Unlocked:
         """Open history with the recovery code."""
         return self._unlock(
-            "recovery code", lambda: key_slots.unlock_with_recovery(self.profile.key_slots, code)
+            "recovery code", lambda: KeySlots(self.profile.key_slots).unlock_with_recovery(code)
         )
 
     def lock(self) -> None:

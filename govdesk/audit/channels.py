@@ -8,13 +8,13 @@ import msgspec
 
 from govdesk.domain.frames import FromAudit, ToAudit
 
-_In = TypeVar("_In", covariant=True)
+_InT_co = TypeVar("_InT_co", covariant=True)
 
 
-class Channel(Protocol[_In]):
+class Channel(Protocol[_InT_co]):
     """One end."""
 
-    def receive(self, timeout_seconds: float | None = None) -> tuple[_In, list[int]] | None:
+    def receive(self, timeout_seconds: float | None = None) -> tuple[_InT_co, list[int]] | None:
         """The next frame with the descriptors on it; None when the other end closed.
 
         Raises:

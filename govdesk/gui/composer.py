@@ -6,6 +6,7 @@ from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
 
+from govdesk.domain.text import visible
 from govdesk.gui import words
 from govdesk.gui.parts import button, label, restyle
 
@@ -63,7 +64,8 @@ class MessageBox(QPlainTextEdit):
 class Composer(QFrame):
     """Box, Send and Stop, context meter, network state.
 
-    `send` carries the whole prompt. The text stays until `clear`, so that a turn that could not start loses nothing.
+    `send` carries the whole prompt. The text stays until `clear`, so that a turn that could not start
+    loses nothing.
     """
 
     send = Signal(str)
@@ -210,7 +212,7 @@ class Composer(QFrame):
 
     def _set_paste(self, text: str) -> None:
         self._pasted = text
-        start = " ".join(text[:60].split())
+        start = visible(" ".join(text[:60].split()))
         self.paste_words.setText(f"Pasted text of {words.size(len(text))} goes with the message: “{start}…”")
         self.paste_row.setVisible(bool(text))
         self._measure()

@@ -76,7 +76,7 @@ class Desk(Protocol):
         """
         ...
 
-    def passphrase_problem(self, text: str) -> str:
+    def passphrase_problem(self, passphrase: str) -> str:
         """Why this passphrase is not acceptable, for the person; empty when it is. Quick."""
         ...
 

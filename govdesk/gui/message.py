@@ -8,6 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
 
 from govdesk.domain.redaction import Finding
+from govdesk.domain.text import visible
 from govdesk.domain.turn import Message, Reading, Role
 from govdesk.gui import words
 from govdesk.gui.markdown import plain, rendered
@@ -91,6 +92,15 @@ class MessageView(QFrame):
         self.note.setText(text)
         self._note_frame.setVisible(bool(text))
 
+    def set_marking(self, marking: str) -> None:
+        """The message's marking, as the record has it."""
+        self.mark.setText(visible(marking))
+        self.mark.setVisible(bool(marking))
+
+    def set_details(self, text: str) -> None:
+        """Which model, how fast."""
+        self.details.setText(visible(text))
+
     def set_text(self, text: str) -> None:
         """Show another text."""
         self._text = text
@@ -137,10 +147,8 @@ class LiveMessage(MessageView):
         """Prompt progress, in per cent and seconds."""
         per_cent = min(100, event.done_tokens * 100 // max(1, event.total_tokens))
         seconds = time.monotonic() - self._started
-        self.status.setText(
-            f"Reading the prompt: {per_cent} % "
-            f"({words.number(event.done_tokens)} of {words.number(event.total_tokens)} tokens, {seconds:.0f} s)"
-        )
+        done, total = words.number(event.done_tokens), words.number(event.total_tokens)
+        self.status.setText(f"Reading the prompt: {per_cent} % ({done} of {total} tokens, {seconds:.0f} s)")
         self.progress.setValue(per_cent)
         self.progress.show()
 

@@ -54,6 +54,7 @@ class Transcript(QScrollArea):
         row.addWidget(middle, 1000)
         row.addStretch(1)
         self.setWidget(content)
+        self._content = content
         self._follow = True
         bar = self.verticalScrollBar()
         bar.rangeChanged.connect(self._range_changed)
@@ -152,7 +153,7 @@ class Transcript(QScrollArea):
         self.later.setVisible(after > 0)
 
     def _bring(self, view: MessageView) -> None:
-        place = QRect(view.mapTo(self.widget(), view.rect().topLeft()), view.size())
+        place = QRect(view.mapTo(self._content, view.rect().topLeft()), view.size())
         self.verticalScrollBar().setValue(max(0, place.top() - 20))
 
     def _range_changed(self, _minimum: int, maximum: int) -> None:

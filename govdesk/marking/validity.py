@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from govdesk.errors import MarkingError
+from govdesk.marking import vocabulary
 from govdesk.marking.value import Form, Level, Marking, Ownership, Program
 from govdesk.marking.vocabulary import Words
 
@@ -40,9 +41,12 @@ def validate(marking: Marking, form: Form, words: Words) -> None:
         raise MarkingError(why, rule=rule, where=where)
 
 
-def warnings(marking: Marking) -> tuple[str, ...]:
+def warnings(marking: Marking, words: Words | None = None) -> tuple[str, ...]:
     """Rule ids of what is valid but deserves a second look."""
+    words = words or vocabulary.default()
     found = []
+    if any(words.vocabulary.system(system.name) is None for system in marking.sci):
+        found.append("unpublished-control-system")
     if marking.aea & {"RD", "FRD"} and "NOFORN" not in marking.dissemination:
         found.append("rd-frd-without-noforn")
     if marking.rel_to == () or (marking.ownership is Ownership.JOINT and not marking.owners):

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable
 
 _MAX_CACHED = 20_000
 """Characters whose fold is remembered; a text with more kinds than this is folded more slowly."""
-_DASHES = frozenset("\u2043\u2212\u02d7\u30fc\u4e00\ufe63\uff0d\u2500\u2501")
+_DASHES = frozenset("\u2043\u2212\u02d7\u30fc\ufe63\uff0d\u2500\u2501")
 _NEWLINES = frozenset("\u0085\u2028\u2029")
 _BLANKS = frozenset("\u2800\u3164\uffa0\u115f\u1160\u180e")
 _SLASHES = frozenset("\u2044\u2215\u29f8\u2571")
@@ -95,7 +94,7 @@ class OffsetMap:
     __slots__ = ("_drops", "_forgotten")
 
     def __init__(self, drops: Iterable[int] = ()) -> None:
-        self._drops = deque(drops)
+        self._drops = list(drops)
         self._forgotten = 0
 
     def extend(self, kept_before: int, drops: list[int]) -> None:
@@ -115,6 +114,7 @@ class OffsetMap:
 
     def forget(self, folded: int) -> None:
         """Offsets before this one will not be asked for again."""
-        while self._drops and self._drops[0] <= folded:
-            self._drops.popleft()
-            self._forgotten += 1
+        if self._drops:
+            behind = bisect_right(self._drops, folded)
+            self._forgotten += behind
+            del self._drops[:behind]

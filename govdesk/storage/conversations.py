@@ -109,11 +109,12 @@ class EncryptedConversations:
             insert = (
                 "INSERT INTO messages (turn, role, text, findings, created_utc_ns) VALUES (?, ?, ?, ?, ?)"
             )
-            message = sql.execute(
-                insert, (turn_seq, Role.USER.value, prompt, _encode(findings), now_utc_ns)
-            ).lastrowid
-            sql.execute("INSERT INTO message_index (rowid, text) VALUES (?, ?)", (message, prompt))
-            sql.execute(insert, (turn_seq, Role.ASSISTANT.value, "", "[]", now_utc_ns))
+            for row in (
+                (turn_seq, Role.USER.value, prompt, _encode(findings), now_utc_ns),
+                (turn_seq, Role.ASSISTANT.value, "", "[]", now_utc_ns),
+            ):
+                message = sql.execute(insert, row).lastrowid
+                sql.execute("INSERT INTO message_index (rowid, text) VALUES (?, ?)", (message, row[2]))
             sql.execute("UPDATE conversations SET updated_utc_ns = ? WHERE seq = ?", (now_utc_ns, seq))
 
     def append_answer(self, turn: TurnId, text: str) -> None:
@@ -144,6 +145,9 @@ class EncryptedConversations:
             sql.execute(
                 "UPDATE messages SET text = ?, findings = ?, created_utc_ns = ? WHERE seq = ?",
                 (text, _encode(findings), now_utc_ns, message),
+            )
+            sql.execute(
+                "INSERT INTO message_index (message_index, rowid, text) VALUES ('delete', ?, '')", (message,)
             )
             sql.execute("INSERT INTO message_index (rowid, text) VALUES (?, ?)", (message, text))
             sql.execute("DELETE FROM answer_parts WHERE turn = ?", (seq,))
@@ -199,11 +203,11 @@ class EncryptedConversations:
         with self._database.writing() as sql:
             seq = _conversation(sql, conversation)
             _forget_title(sql, seq)
-            # An external-content index must be told the very words it indexed, and only of rows it has.
+            # An external-content index must be told the very words it indexed.
             sql.execute(
                 "INSERT INTO message_index (message_index, rowid, text)"
                 " SELECT 'delete', m.seq, m.text FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
-                " WHERE t.conversation = ? AND (m.role = 'user' OR t.outcome IS NOT NULL)",
+                " WHERE t.conversation = ?",
                 (seq,),
             )
             sql.execute("DELETE FROM conversations WHERE seq = ?", (seq,))

@@ -20,8 +20,9 @@ Migration = Callable[[sqlite_utils.Database], None]
 def m001_history(sql: sqlite_utils.Database) -> None:
     """Conversations, turns, messages, the parts of an answer that still streams, and the full-text index.
 
-    A message is in the index when it is a prompt, or an answer whose turn has its outcome. The index
-    keeps no text of its own (external content), and forgets words when their message goes (`secure-delete`).
+    Every message is in the index with the text of its row (an answer that streams with none); FTS5's own
+    check relies on it. The index keeps no text of its own (external content), and forgets words when
+    their message goes (`secure-delete`).
     """
     for statement in _M001:
         sql.execute(statement)

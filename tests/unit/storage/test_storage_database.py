@@ -46,6 +46,18 @@ def flip(path, offset):
         file.write(bytes([byte ^ 1]))
 
 
+def read_all(path, key, conversation=None):
+    """Open, read one conversation or everything, close."""
+    database = Database.open(path, key)
+    try:
+        if conversation is None:
+            database.check()
+        else:
+            EncryptedConversations(database).messages(conversation)
+    finally:
+        database.close()
+
+
 def refused(path, key, error=CorruptDatabaseError):
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(error) as caught:
@@ -171,11 +183,7 @@ def test_a_flipped_bit_in_every_later_page_is_seen(path, key, filled):
         path.write_bytes(whole)
         flip(path, page * PAGE_BYTES + (page * 97) % PAGE_BYTES)
         with pytest.raises(CorruptDatabaseError) as caught:
-            database = Database.open(path, key)
-            try:
-                database.check()
-            finally:
-                database.close()
+            read_all(path, key)
         assert caught.value.code == "storage.corrupt"
 
 
@@ -185,11 +193,7 @@ def test_a_damaged_middle_page_is_an_error_where_it_is_read(path, key, filled):
         whole[page * PAGE_BYTES + 50] ^= 1
     path.write_bytes(whole)
     with pytest.raises(CorruptDatabaseError):
-        database = Database.open(path, key)
-        try:
-            EncryptedConversations(database).messages(filled)
-        finally:
-            database.close()
+        read_all(path, key, filled)
 
 
 @pytest.mark.parametrize("kept", [1, 3000, PAGE_BYTES, 5 * PAGE_BYTES, 5 * PAGE_BYTES + 7])
@@ -285,10 +289,14 @@ def test_no_space_loses_nothing_that_was_stored(database, store):
         (pages,) = sql.execute("PRAGMA page_count").fetchone()
         sql.execute(f"PRAGMA max_page_count = {pages + 12}").fetchone()
     done = []
-    with pytest.raises(DiskFullError) as caught:
+
+    def until_full():
         for number in range(100):
             store.begin_turn(conversation, TurnId(f"t{number}"), f"word{number} " * 300, (), "", "", 1)
             done.append(f"t{number}")
+
+    with pytest.raises(DiskFullError) as caught:
+        until_full()
     assert caught.value.code == "disk.full"
     assert done
     with database.reading() as sql:

@@ -1,4 +1,4 @@
-"""Each step is tested, an older history gets a verified backup first, and a failed step leaves the old format."""
+"""Each step is tested, a verified backup comes first, and a failed step leaves the old format."""
 
 import stat
 

@@ -1,0 +1,265 @@
+"""The page of one conversation: what was asked, what came, and the turn that is running."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from govdesk.chat.ports import ConversationStore
+from govdesk.domain.decision import Deny
+from govdesk.domain.ids import ConversationId, TurnId
+from govdesk.domain.turn import Decided, Ended, Message, Outcome, Reading, Released, Role, TurnEvent
+from govdesk.errors import GovDeskError
+from govdesk.gui import theme, words
+from govdesk.gui.composer import Composer
+from govdesk.gui.desk import Chat
+from govdesk.gui.message import LiveMessage, MessageView
+from govdesk.gui.tasks import Tasks
+from govdesk.gui.transcript import Transcript
+
+_EMPTY = (
+    "Ask a question below. It is checked against your organisation's policy, redacted, recorded in the audit "
+    "log and answered by a model on this computer. Nothing leaves the machine.\n\n"
+    "A model can be wrong: check what matters. F1 shows the keyboard shortcuts."
+)
+_CHECKING = "Checking the message…"
+_ELSEWHERE = "An answer is still coming in another conversation."
+_LOADING_MODEL = "Loading the model… You can write in the meantime."
+_KEPT = "Your text is still in the message box."
+
+
+@dataclass(slots=True)
+class _Running:
+    """The turn that is running, whether its conversation is on screen or not."""
+
+    conversation: ConversationId | None
+    turn: TurnId | None = None
+    denied: bool = False
+    asked: MessageView | None = None
+    answer: LiveMessage | None = None
+    parts: list[str] = field(default_factory=list)
+
+
+class ChatPage(QWidget):
+    """`changed` when the list of conversations changed; carries the id shown."""
+
+    changed = Signal(str)
+    why = Signal(tuple)
+
+    def __init__(self, chat: Chat, store: ConversationStore, tasks: Tasks) -> None:
+        super().__init__()
+        self.setObjectName("chat")
+        self._chat, self._store, self._tasks = chat, store, tasks
+        self._shown: ConversationId | None = None
+        self._messages: tuple[Message, ...] = ()
+        self._running: _Running | None = None
+        self._exact: dict[ConversationId, int] = {}
+        self._context_tokens = 0
+        self._model_ready = False
+        self.transcript = Transcript()
+        self.transcript.why.connect(self.why)
+        self.composer = Composer()
+        self.composer.send.connect(self._send)
+        self.composer.stop.connect(self.stop)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.transcript, 1)
+        column.addWidget(self.composer)
+        self.setFocusProxy(self.composer.box)
+        self.new()
+
+    # ── what is shown ──
+
+    @property
+    def shown(self) -> ConversationId | None:
+        """The conversation on screen; None before a new one's first turn."""
+        return self._shown
+
+    @property
+    def running(self) -> bool:
+        """Whether a turn is running, here or in another conversation."""
+        return self._running is not None
+
+    def new(self) -> None:
+        """An empty page; the conversation starts with its first turn."""
+        self._show(None, ())
+        self.composer.box.setFocus()
+
+    def open(self, conversation: ConversationId, turn: TurnId | None = None) -> None:
+        """Read a conversation, off the GUI thread, and show its end or the place of a turn."""
+        self._shown = conversation
+
+        def loaded(messages: tuple[Message, ...]) -> None:
+            if self._shown == conversation:
+                self._show(conversation, messages, turn)
+
+        self._tasks.call(lambda: self._store.messages(conversation), loaded, self.say_problem)
+
+    def restyle(self) -> None:
+        """The theme changed: shape what is shown again."""
+        if self._shown is None:
+            return
+        self.open(self._shown)
+
+    def set_context(self, context_tokens: int) -> None:
+        """The model is known, or known to be missing (0): a turn may be sent, and says what is wrong."""
+        self._context_tokens = context_tokens
+        self._model_ready = True
+        self._say_state()
+
+    def say_problem(self, error: GovDeskError) -> None:
+        """An error in the flow of the conversation: what happened, what was kept, what to do next."""
+        view = MessageView(self._message(Role.ASSISTANT, ""), theme.in_force())
+        view.set_note(error.explain())
+        self.transcript.add(view)
+        _announce(self, error.explain())
+
+    def _show(
+        self, conversation: ConversationId | None, messages: tuple[Message, ...], turn: TurnId | None = None
+    ) -> None:
+        self._shown = conversation
+        running = self._running
+        here = running is not None and running.turn is not None and running.conversation == conversation
+        if running is not None:
+            running.asked = running.answer = None
+        if here and running is not None:
+            messages = tuple(m for m in messages if m.turn != running.turn or m.role is not Role.ASSISTANT)
+        self._messages = messages
+        self.transcript.show_messages(messages, theme.in_force(), turn, _EMPTY)
+        if here and running is not None and not running.denied:
+            self._add_answer(running)
+        self._say_state()
+
+    def _say_state(self) -> None:
+        running = self._running
+        if running is not None and running.turn is None:
+            why = _CHECKING
+        elif running is not None and running.conversation != self._shown:
+            why = _ELSEWHERE
+        else:
+            why = "" if self._model_ready else _LOADING_MODEL
+        self.composer.block(why)
+        exact = None if self._shown is None else self._exact.get(self._shown)
+        used = (
+            exact if exact is not None else words.estimated_tokens(sum(len(m.text) for m in self._messages))
+        )
+        is_exact = exact is not None or not self._messages
+        self.composer.set_context(used, self._context_tokens, exact=is_exact)
+
+    # ── the turn ──
+
+    def stop(self) -> None:
+        """Ask the running answer to stop; what came is kept."""
+        if self._running is not None:
+            self.composer.set_stopping()
+            self._chat.cancel()
+
+    def _send(self, prompt: str) -> None:
+        if self._running is not None or not self._model_ready:
+            return
+        conversation = self._shown
+        self._running = _Running(conversation)
+        self.composer.set_running(running=True, text_fixed=True)
+        self._say_state()
+        self._tasks.iterate(
+            lambda: self._chat.run_turn(conversation, prompt), self._event, self._done, self._failed
+        )
+
+    def _event(self, event: TurnEvent) -> None:
+        running = self._running
+        if running is None:
+            return
+        match event:
+            case Decided():
+                self._decided(running, event)
+            case Reading():
+                if running.answer is not None:
+                    running.answer.reading(event)
+            case Released():
+                running.parts.append(event.text)
+                if running.answer is not None:
+                    running.answer.release(event.text, event.held)
+            case Ended():
+                self._ended(running, event)
+            case _:
+                assert_never(event)
+
+    def _decided(self, running: _Running, event: Decided) -> None:
+        if running.conversation == self._shown:
+            self._shown = event.conversation
+        running.conversation, running.turn = event.conversation, event.turn
+        running.denied = isinstance(event.decision, Deny)
+        if not running.denied:
+            self.composer.clear()
+        self.composer.set_running(running=True, text_fixed=False)
+        if self._shown == event.conversation:
+            message = self._message(Role.USER, event.prompt, event.turn)
+            running.asked = MessageView(message, theme.in_force())
+            running.asked.set_findings(event.findings)
+            self.transcript.add(running.asked)
+            if not running.denied:
+                self._add_answer(running)
+        self._say_state()
+        self.changed.emit(event.conversation)
+
+    def _add_answer(self, running: _Running) -> None:
+        message = self._message(Role.ASSISTANT, "", running.turn)
+        running.answer = LiveMessage(message, theme.in_force())
+        running.answer.waiting("Waiting for the model…")
+        self.transcript.add(running.answer)
+        if running.parts:
+            running.answer.release("".join(running.parts), 0)
+
+    def _ended(self, running: _Running, event: Ended) -> None:
+        note = " ".join(part for part in (words.outcome(event.outcome), event.explanation) if part)
+        if event.outcome is Outcome.DENIED:
+            note = f"{note} {_KEPT}"
+        if event.model is not None:
+            self._context_tokens = event.model.context_tokens
+        if event.usage.prompt_tokens:
+            self._exact[event.conversation] = event.usage.prompt_tokens + event.usage.answer_tokens
+        if running.asked is not None:
+            running.asked.set_findings(event.prompt_findings)
+            running.asked.set_marking(event.marking)
+        if running.answer is not None:
+            running.answer.end(event.text)
+            running.answer.set_findings(event.answer_findings)
+            running.answer.set_marking(event.marking)
+            running.answer.set_note(note)
+            name = "" if event.model is None else event.model.name
+            details = " · ".join(part for part in (name, words.speed(event.usage)) if part)
+            running.answer.set_details(details)
+        elif running.asked is not None:
+            running.asked.set_note(note)
+        _announce(self, note or f"Answer: {event.text}")
+
+    def _done(self) -> None:
+        running, self._running = self._running, None
+        self.composer.set_running(running=False, text_fixed=False)
+        self._say_state()
+        if running is not None and running.conversation is not None:
+            self.changed.emit(running.conversation)
+
+    def _failed(self, error: GovDeskError) -> None:
+        running = self._running
+        if running is not None and running.answer is not None:
+            running.answer.end("".join(running.parts))
+            running.answer.set_note(f"{words.outcome(Outcome.FAILED)} {error.explain()}")
+            _announce(self, error.explain())
+        else:
+            self.say_problem(error)
+        self._done()
+
+    def _message(self, role: Role, text: str, turn: TurnId | None = None) -> Message:
+        return Message(role, text, turn or TurnId(""), time.time_ns())
+
+
+def _announce(source: QWidget, text: str) -> None:
+    """Let a screen reader say it, without moving the focus (WCAG 4.1.3)."""
+    QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(source, text))

@@ -1,0 +1,176 @@
+"""The unlocked window: conversations at the side, one of them open, model and lock above."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+
+from govdesk.domain.ids import TurnId
+from govdesk.domain.redaction import Finding
+from govdesk.domain.text import visible
+from govdesk.domain.turn import Conversation, ModelInfo
+from govdesk.errors import GovDeskError
+from govdesk.gui import dialogs, words
+from govdesk.gui.chat_page import ChatPage
+from govdesk.gui.desk import Desk, Unlocked
+from govdesk.gui.parts import button, label
+from govdesk.gui.side import Side
+from govdesk.gui.tasks import Tasks
+
+_SIDE_WIDTH = 270
+
+
+class Workspace(QWidget):
+    """`lock` asks the window to lock."""
+
+    lock = Signal()
+
+    def __init__(self, desk: Desk, unlocked: Unlocked, tasks: Tasks) -> None:
+        super().__init__()
+        self._desk, self._tasks = desk, tasks
+        self._conversation: Conversation | None = None
+        self.side = Side(unlocked.store, desk.policy, tasks)
+        self.page = ChatPage(unlocked.chat, unlocked.store, tasks)
+        self.title = label("New conversation", "heading", wrap=False)
+        self.title.setMinimumWidth(60)
+        self.mark = label("", "mark", wrap=False)
+        self.model_words = label("loading the model…", "muted", wrap=False)
+        self.model_again = button("Try again", "quiet", name="Try to load the model again")
+        self.model_again.hide()
+        self.help_button = button("?", "quiet", name="Keyboard shortcuts", tip="F1")
+        self.lock_button = button("Lock", name="Lock GovDesk", tip="Ctrl+L")
+        self._arrange()
+        self.side.chosen.connect(self._open)
+        self.side.new.connect(self.new)
+        self.side.listed.connect(self._listed)
+        self.side.removed.connect(self._removed)
+        self.side.failed.connect(self.page.say_problem)
+        self.page.changed.connect(self._changed)
+        self.page.why.connect(self._why)
+        self.page.composer.network.connect(self._network)
+        self.help_button.clicked.connect(self._help)
+        self.lock_button.clicked.connect(self.lock)
+        self.model_again.clicked.connect(self._load_model)
+        for keys, act in (
+            ("Ctrl+N", self.new),
+            ("Ctrl+K", self.side.go_to_search),
+            ("Ctrl+M", self.page.composer.box.setFocus),
+            ("Ctrl+L", self.lock.emit),
+            ("F1", self._help),
+            ("Esc", self.page.stop),
+        ):
+            QShortcut(QKeySequence(keys), self).activated.connect(act)
+        self._show_header(None)
+        self.side.refresh()
+        self._load_model()
+        self.setFocusProxy(self.page)
+
+    @property
+    def running(self) -> bool:
+        """Whether a turn is running."""
+        return self.page.running
+
+    def stop(self) -> None:
+        """Ask the running turn to stop."""
+        self.page.stop()
+
+    def restyle(self) -> None:
+        """The theme changed."""
+        self.page.restyle()
+
+    def new(self) -> None:
+        """Start a new conversation."""
+        self._show_header(None)
+        self.side.choose(None)
+        self.page.new()
+
+    def _arrange(self) -> None:
+        header = QFrame()
+        header.setObjectName("header")
+        row = QHBoxLayout(header)
+        row.setContentsMargins(14, 7, 10, 7)
+        row.addWidget(self.title, 1)
+        row.addWidget(self.mark)
+        row.addWidget(self.model_words)
+        row.addWidget(self.model_again)
+        row.addWidget(self.help_button)
+        row.addWidget(self.lock_button)
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(header)
+        column.addWidget(self.page, 1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.setChildrenCollapsible(False)
+        splitter.setHandleWidth(1)
+        splitter.addWidget(self.side)
+        splitter.addWidget(right)
+        splitter.setStretchFactor(1, 1)
+        splitter.setSizes([_SIDE_WIDTH, 1000])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(splitter)
+
+    def _load_model(self) -> None:
+        self.model_again.hide()
+        self.model_words.setText("loading the model…")
+        self._tasks.call(self._desk.model, self._model_loaded, self._model_failed)
+
+    def _model_loaded(self, model: ModelInfo) -> None:
+        self.model_words.setText(visible(model.name))
+        self.model_words.setToolTip(f"SHA-384 {model.digest}")
+        self.page.set_context(model.context_tokens)
+        self._say_network()
+
+    def _model_failed(self, error: GovDeskError) -> None:
+        self.model_words.setText("no model")
+        self.model_again.show()
+        self.page.set_context(0)
+        self.page.say_problem(error)
+        self._say_network()
+
+    def _say_network(self) -> None:
+        self.page.composer.set_network(words.network(self._desk.probes))
+
+    def _open(self, conversation: Conversation, turn: TurnId | None) -> None:
+        self._show_header(conversation)
+        self.page.open(conversation.id, turn)
+
+    def _show_header(self, conversation: Conversation | None) -> None:
+        self._conversation = conversation
+        self.title.setText("New conversation" if conversation is None else visible(conversation.title))
+        self.mark.setText("" if conversation is None else visible(conversation.marking))
+        self.mark.setVisible(bool(self.mark.text()))
+        self._say_network()
+
+    def _changed(self, conversation: str) -> None:
+        del conversation
+        self.side.refresh()
+
+    def _listed(self) -> None:
+        """The list was read again: title and choice follow what is shown."""
+        shown = self.page.shown
+        here = next((c for c in self.side.conversations if c.id == shown), None)
+        if here is not None:
+            self._show_header(here)
+            self.side.choose(here)
+
+    def _removed(self, conversation: str) -> None:
+        if self.page.shown == conversation:
+            self.new()
+
+    def _open_dialog(self, dialog: QDialog) -> None:
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _why(self, found: tuple[Finding, ...]) -> None:
+        self._open_dialog(dialogs.findings_dialog(self._desk.policy, found, self.window()))
+
+    def _network(self) -> None:
+        self._say_network()
+        self._open_dialog(dialogs.network_dialog(self._desk.policy, self._desk.probes, self.window()))
+
+    def _help(self) -> None:
+        self._open_dialog(dialogs.shortcuts_dialog(self._desk.policy, self.window()))

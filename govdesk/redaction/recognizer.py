@@ -1,0 +1,248 @@
+"""A recognizer judges every place of a text on its own, so what it finds does not depend on parts or order.
+
+For each place where its pattern matches, a recognizer looks for the longest end that its validator
+accepts (a greedy match that swallowed the next number is tried shorter), then for words of context.
+Nothing that failed hides what begins inside it, and nothing that was found does either: spans that
+overlap are united later. Therefore the findings of a text in parts are those of the whole text, as
+long as no place is judged before everything it can depend on has arrived.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from govdesk.domain.ids import EntityType
+from govdesk.redaction.pattern import Pattern
+
+ACCEPTED = 0.5
+"""A candidate that scores less is not a finding."""
+HIGHEST = 0.99
+OPEN = sys.maxsize
+"""The end of a span whose end has not arrived."""
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+class Window:
+    """The part of a folded text that is at hand.
+
+    Attributes:
+        text, lower: the characters, and the same in lower case.
+        base: where they begin in the folded text.
+        final: the text ends where they end.
+    """
+
+    __slots__ = ("base", "final", "lower", "text")
+
+    def __init__(self, text: str = "", *, final: bool = False) -> None:
+        self.text = text
+        self.lower = lower(text)
+        self.base = 0
+        self.final = final
+
+    def append(self, folded: str) -> None:
+        """Characters arrived."""
+        self.text += folded
+        self.lower += lower(folded)
+
+    def forget(self, before: int) -> None:
+        """Drop what stands before an offset of the folded text."""
+        count = before - self.base
+        self.text = self.text[count:]
+        self.lower = self.lower[count:]
+        self.base = before
+
+
+def lower(text: str) -> str:
+    """ASCII in lower case, character by character: the length never changes."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An accepted candidate, in offsets of the folded text.
+
+    `end` is `OPEN` while the end has not arrived; `ends_open` is the hit that brings it.
+    """
+
+    start: int
+    end: int
+    score: float
+    recognizer: Recognizer
+    ends_open: bool = False
+
+
+class Cursor(Protocol):
+    """A recognizer on its way along one text."""
+
+    position: int
+    """Every place before it was judged; nothing of the text before it (but context) is needed again."""
+
+    def advance(self, window: Window) -> list[Hit]:
+        """Judge the places whose outcome is certain."""
+        ...
+
+
+class Recognizer(Protocol):
+    """Finds one entity type."""
+
+    @property
+    def id(self) -> str:
+        """Stable; the `rule` of a finding."""
+        ...
+
+    @property
+    def type(self) -> EntityType:
+        """What it finds."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Which type names a union of overlapping findings: the highest."""
+        ...
+
+    @property
+    def reach(self) -> int:
+        """Characters before a place that its outcome depends on."""
+        ...
+
+    def cursor(self) -> Cursor:
+        """Start along a new text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Words near a candidate that make it likelier, or less likely (a negative weight)."""
+
+    words: re.Pattern[str]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class PatternRecognizer:
+    """A pattern, what validates it, and what is said around it.
+
+    Attributes:
+        on_lower: the pattern is matched on the text in lower case.
+        gate: one of these (lower case) is in every match: where none is, nothing is tried.
+        right: content of the class that may not follow a match.
+        before, after: characters of context on either side.
+    """
+
+    id: str
+    type: EntityType
+    priority: int
+    pattern: Pattern
+    score: float
+    on_lower: bool = False
+    gate: tuple[str, ...] = ()
+    right: re.Pattern[str] | None = None
+    validator: Callable[[str], bool] | None = None
+    context: tuple[Context, ...] = ()
+    before: int = 0
+    after: int = 0
+    stop_words: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def reach(self) -> int:
+        """Context, and the one character that a guard looks at."""
+        return self.before + 2
+
+    def cursor(self) -> Cursor:
+        """Start along a new text."""
+        return _PatternCursor(self)
+
+    def judge(self, window: Window, match: re.Match[str]) -> Hit | None:
+        """The finding that begins where the pattern matched, if there is one."""
+        start, end = match.span("span") if self.pattern.has_span else match.span()
+        if self.validator is not None and not self.validator(window.text[start:end]):
+            end = self._shorter(window, match)
+            if not end:
+                return None
+        if self.stop_words and window.lower[start:end] in self.stop_words:
+            return None
+        score = self._score(window.lower, start, end)
+        if score < ACCEPTED:
+            return None
+        return Hit(window.base + start, window.base + end, score, self)
+
+    def _shorter(self, window: Window, match: re.Match[str]) -> int:
+        """The longest shorter end that is valid; 0 when there is none."""
+        if self.pattern.has_span or self.validator is None:
+            return 0
+        start, text = match.start(), window.lower if self.on_lower else window.text
+        for end in range(match.end() - 1, start + self.pattern.shortest - 1, -1):
+            if self.right is not None and self.right.match(text, end):
+                continue
+            if self.pattern.core.fullmatch(text, start, end) and self.validator(window.text[start:end]):
+                return end
+        return 0
+
+    def _score(self, lowered: str, start: int, end: int) -> float:
+        better = worse = 0.0
+        for context in self.context:
+            if context.words.search(lowered, max(0, start - self.before), start) or (
+                self.after and context.words.search(lowered, end, end + self.after)
+            ):
+                better = max(better, context.weight)
+                worse = min(worse, context.weight)
+        return round(max(0.0, min(HIGHEST, self.score + better + worse)), 3)
+
+
+class _PatternCursor:
+    __slots__ = ("_recognizer", "position")
+
+    def __init__(self, recognizer: PatternRecognizer) -> None:
+        self._recognizer = recognizer
+        self.position = 0
+
+    def advance(self, window: Window) -> list[Hit]:
+        recognizer = self._recognizer
+        pattern = recognizer.pattern
+        text = window.lower if recognizer.on_lower else window.text
+        at, end = self.position - window.base, len(text)
+        certain = end
+        if not window.final:
+            begun = pattern.prefix.search(text, max(at, end - pattern.longest))
+            if begun is not None:
+                certain = begun.start()
+        hits: list[Hit] = []
+        while at < certain:
+            match, at, horizon = self._next(window.lower, text, at, certain)
+            if match is None or match.start() >= horizon:
+                at = horizon
+                continue
+            at = match.start()
+            if not window.final and match.end() + recognizer.after > end:
+                certain = at
+                break
+            hit = recognizer.judge(window, match)
+            if hit is not None:
+                hits.append(hit)
+            at += 1
+        self.position = window.base + certain
+        return hits
+
+    def _next(
+        self, lowered: str, text: str, at: int, certain: int
+    ) -> tuple[re.Match[str] | None, int, int]:
+        """The next match from `at`, where it was sought from, and the place before which it counts.
+
+        With a gate the search stays near the gate's words. A match that begins before the horizon
+        ends, with the character behind it, before the search does, so that the cut changes nothing.
+        """
+        pattern = self._recognizer.pattern
+        gate = self._recognizer.gate
+        if not gate:
+            return pattern.search.search(text, at), at, certain
+        found = [place for word in gate if (place := lowered.find(word, at)) >= 0]
+        if not found:
+            return None, at, certain
+        nearest = min(found)
+        at = max(at, nearest - pattern.longest)
+        horizon = min(certain, nearest + 2 * pattern.longest + 1)
+        return pattern.search.search(text, at, horizon + pattern.longest), at, horizon

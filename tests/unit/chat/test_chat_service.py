@@ -1,0 +1,363 @@
+"""The line's order is the security property: no record, no inference; no redaction, no view; one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from govdesk.chat.service import ChatService, title_of
+from govdesk.domain.decision import Decision, Deny, Permit
+from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
+from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.record import Entry, Event
+from govdesk.domain.redaction import Direction, Finding, Operator, Redacted
+from govdesk.domain.turn import (
+    Decided,
+    Ended,
+    Message,
+    ModelInfo,
+    Outcome,
+    Reading,
+    Released,
+    Role,
+    Sampling,
+    Usage,
+)
+from govdesk.errors import AuditClosedError, BugError, DiskFullError, WorkerError
+
+MODEL = ModelInfo("M", ModelDigest("d" * 96), 4096)
+
+
+@dataclass
+class Log:
+    """Every step of a turn, in the order in which it happened."""
+
+    steps: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Audit:
+    log: Log
+    entries: list[Entry] = field(default_factory=list)
+    fails_at: Event | None = None
+
+    def append(self, entry: Entry) -> RecordSeq:
+        if entry.event is self.fails_at:
+            raise AuditClosedError("closed")
+        self.log.steps.append(entry.event.value)
+        self.entries.append(entry)
+        return RecordSeq(len(self.entries) - 1)
+
+    def outcomes(self) -> list[str]:
+        return [entry.outcome for entry in self.entries if entry.event is Event.TURN_OUTCOME]
+
+
+SSN = "SECRETWORD"
+
+
+@dataclass
+class Stream:
+    """Holds one character back, replaces SSN, blocks at BLOCKME: enough to see that the line obeys it."""
+
+    buffer: str = ""
+    blocked: bool = False
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def held(self) -> int:
+        return len(self.buffer)
+
+    def feed(self, part: str) -> str:
+        self.buffer += part
+        return self._release(len(self.buffer) - 12)
+
+    def flush(self) -> str:
+        return self._release(len(self.buffer))
+
+    def _release(self, cut: int) -> str:
+        if "BLOCKME" in self.buffer or self.blocked:
+            self.blocked, self.buffer = True, ""
+            return ""
+        if cut <= 0:
+            return ""
+        if SSN in self.buffer:
+            self.findings = (Finding(0, 10, EntityType("US_SSN"), 1.0, "r", Operator.REDACT),)
+            self.buffer = self.buffer.replace(SSN, "[US_SSN]")
+        out, self.buffer = self.buffer[:cut], self.buffer[cut:]
+        return out
+
+
+@dataclass
+class Redactor:
+    log: Log
+
+    def redact(self, text: str, direction: Direction) -> Redacted:
+        self.log.steps.append(f"redact {direction.value}")
+        findings = (Finding(0, 10, EntityType("US_SSN"), 1.0, "r", Operator.REDACT),) if SSN in text else ()
+        return Redacted(text.replace(SSN, "[US_SSN]"), findings)
+
+    def stream(self, direction: Direction) -> Stream:
+        return Stream()
+
+
+@dataclass
+class Decider:
+    decision: Decision = field(default_factory=Permit)
+
+    def decide(self, redacted: Redacted, characters: int) -> Decision:
+        return self.decision
+
+
+@dataclass
+class Inference:
+    log: Log
+    pieces: tuple[object, ...] = ("An answer ", "in parts.")
+    cancelled: bool = False
+    seen: tuple[tuple[Role, str], ...] = ()
+
+    def model(self) -> ModelInfo:
+        return MODEL
+
+    def answer(
+        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+    ) -> Iterator[Reading | Piece | Stopped]:
+        self.log.steps.append("inference")
+        self.seen = history
+        yield Reading(1, 1)
+        for piece in self.pieces:
+            if self.cancelled:
+                yield Stopped("cancelled", Usage(answer_tokens=1))
+                return
+            if isinstance(piece, BaseException):
+                raise piece
+            yield Piece(str(piece))
+        yield Stopped("end", Usage(prompt_tokens=3, answer_tokens=2))
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class Store:
+    log: Log
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    prompts: list[str] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    open: tuple[TurnId, ...] = ()
+    fails_on_append: bool = False
+
+    def create(self, title: str, marking: str, now_utc_ns: int) -> ConversationId:
+        return ConversationId("c1")
+
+    def messages(self, conversation: ConversationId) -> tuple[Message, ...]:
+        done = [Message(Role.USER, prompt, TurnId("t"), 0) for prompt in self.prompts]
+        return (*done, Message(Role.ASSISTANT, "", TurnId("t"), 0))
+
+    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns) -> None:
+        self.log.steps.append("store prompt")
+        self.prompts.append(prompt)
+        self.rows[turn] = []
+
+    def append_answer(self, turn: TurnId, text: str) -> None:
+        if self.fails_on_append:
+            raise DiskFullError("The disk is full.", code="disk.full")
+        self.log.steps.append("store answer")
+        self.rows[turn].append(text)
+
+    def finish_turn(self, turn, outcome, findings, model, usage, record, now_utc_ns) -> None:
+        self.log.steps.append("store outcome")
+        assert turn not in self.outcomes
+        self.outcomes[turn] = outcome
+
+    def unfinished_turns(self) -> tuple[TurnId, ...]:
+        return self.open
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def utc_ns(self) -> int:
+        return 1
+
+    def monotonic(self) -> float:
+        self.now += 0.6
+        return self.now
+
+
+class Line:
+    def __init__(self) -> None:
+        self.log = Log()
+        self.audit = Audit(self.log)
+        self.redactor = Redactor(self.log)
+        self.decider = Decider()
+        self.inference = Inference(self.log)
+        self.store = Store(self.log)
+        self.chat = ChatService(
+            audit=self.audit,
+            decider=self.decider,
+            redactor=self.redactor,
+            inference=self.inference,
+            store=self.store,  # type: ignore[arg-type]
+            clock=Clock(),
+            marking="UNCLASSIFIED",
+            policy_stamp="p@h",
+        )
+
+    def run(self, prompt: str = "Hello") -> list[object]:
+        return list(self.chat.run_turn(None, prompt))
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def _ended(events: list[object]) -> Ended:
+    assert isinstance(events[-1], Ended)
+    assert sum(isinstance(event, Ended) for event in events) == 1
+    return events[-1]
+
+
+def test_the_order_of_a_turn(line: Line) -> None:
+    events = line.run()
+    steps = line.log.steps
+    order = ["redact prompt", "turn.intent", "store prompt", "inference", "turn.outcome", "store outcome"]
+    positions = [steps.index(step) for step in order]
+    assert positions == sorted(positions)
+    assert isinstance(events[0], Decided)
+    ended = _ended(events)
+    assert ended.outcome is Outcome.COMPLETED
+    assert ended.text == "An answer in parts."
+    assert "".join(line.store.rows[ended.turn]) == ended.text
+    assert line.audit.outcomes() == ["completed"]
+
+
+def test_no_record_no_inference(line: Line) -> None:
+    line.audit.fails_at = Event.TURN_INTENT
+    with pytest.raises(AuditClosedError):
+        line.run()
+    assert "inference" not in line.log.steps
+    assert line.store.prompts == []
+
+
+def test_a_denied_turn_reaches_neither_model_nor_history(line: Line) -> None:
+    line.decider.decision = Deny("prompt.blocked", "Because.")
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.DENIED
+    assert ended.explanation == "Because."
+    assert "inference" not in line.log.steps
+    assert line.store.prompts == []
+    assert [entry.outcome for entry in line.audit.entries] == ["deny", "denied"]
+
+
+def test_the_model_and_history_see_the_redacted_prompt_only(line: Line) -> None:
+    line.run(f"My number is {SSN}.")
+    assert line.store.prompts == ["My number is [US_SSN]."]
+    assert line.inference.seen == ((Role.USER, "My number is [US_SSN]."),)
+    assert line.audit.entries[0].fields["findings"] == {"US_SSN": 1}
+
+
+def test_no_record_holds_content(line: Line) -> None:
+    line.inference.pieces = ("canary-answer",)
+    line.run("canary-prompt")
+    assert "canary" not in repr(line.audit.entries)
+
+
+def test_the_answer_is_shown_and_stored_redacted(line: Line) -> None:
+    line.inference.pieces = ("It is SECRET", "WORD, and so on and on.")
+    ended = _ended(line.run())
+    assert ended.text == "It is [US_SSN], and so on and on."
+    assert SSN not in "".join(line.store.rows[ended.turn])
+    assert line.audit.entries[-1].fields["findings"] == {"US_SSN": 1}
+
+
+def test_a_blocked_answer_ends_denied_and_nothing_of_it_is_shown(line: Line) -> None:
+    line.inference.pieces = ("A long enough beginning. ", "Then BLOCKME and more.", "And more.")
+    events = line.run()
+    ended = _ended(events)
+    assert ended.outcome is Outcome.DENIED
+    assert "BLOCKME" not in "".join(event.text for event in events if isinstance(event, Released))
+    assert line.inference.cancelled
+    assert line.audit.outcomes() == ["denied"]
+
+
+def test_cancel_keeps_what_came_and_discards_what_is_held(line: Line) -> None:
+    line.inference.pieces = ("0123456789abcdefghij", "never")
+    events = []
+    for event in line.chat.run_turn(None, "Hello"):
+        events.append(event)
+        if isinstance(event, Released):
+            line.chat.cancel()
+    ended = _ended(events)
+    assert ended.outcome is Outcome.CANCELLED
+    assert ended.text == "01234567"
+    assert line.audit.outcomes() == ["cancelled"]
+
+
+def test_a_failed_worker_is_an_outcome_that_explains(line: Line) -> None:
+    line.inference.pieces = (
+        "A beginning that is long enough.",
+        WorkerError("It crashed.", todo="Ask again."),
+    )
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.FAILED
+    assert ended.explanation == "It crashed. Ask again."
+    assert line.store.outcomes[ended.turn] is Outcome.FAILED
+    assert line.audit.outcomes() == ["failed"]
+
+
+def test_a_bug_is_audited_and_raised(line: Line) -> None:
+    line.inference.pieces = (ZeroDivisionError("ours"),)
+    with pytest.raises(ZeroDivisionError):
+        line.run()
+    assert line.audit.outcomes() == ["failed"]
+    line.inference.pieces = (BugError("ours"),)
+    assert _ended(line.run()).outcome is Outcome.FAILED
+
+
+def test_a_view_that_goes_away_leaves_one_outcome(line: Line) -> None:
+    events = line.chat.run_turn(None, "Hello")
+    next(events)
+    next(events)
+    events.close()
+    assert line.audit.outcomes() == ["cancelled"]
+    assert line.inference.cancelled
+
+
+def test_a_full_disk_is_said_and_still_recorded(line: Line) -> None:
+    line.store.fails_on_append = True
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.FAILED
+    assert "disk" in ended.explanation
+    assert line.audit.outcomes() == ["failed"]
+
+
+def test_when_the_outcome_cannot_be_recorded_nothing_goes_on(line: Line) -> None:
+    line.audit.fails_at = Event.TURN_OUTCOME
+    with pytest.raises(AuditClosedError):
+        line.run()
+    assert line.store.outcomes == {}
+
+
+def test_what_a_crash_left_open_is_closed_as_interrupted(line: Line) -> None:
+    line.store.open = (TurnId("a"), TurnId("b"))
+    assert line.chat.recover() == 2
+    assert line.audit.outcomes() == ["interrupted", "interrupted"]
+    assert set(line.store.outcomes.values()) == {Outcome.INTERRUPTED}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [("Hello", "Hello"), ("\n  \n Second line \nthird", "Second line"), ("", "New conversation")],
+)
+def test_titles(prompt: str, title: str) -> None:
+    assert title_of(prompt) == title
+
+
+def test_a_long_title_is_cut_at_a_word() -> None:
+    title = title_of("word " * 40)
+    assert title.endswith("word…")
+    assert len(title) <= 61
