@@ -54,8 +54,10 @@ class _Verification:
             return self._tampered(Bad(0, 0), Attack.STATE)
         try:
             file = reading.open_read_only(self._source.segment)
-        except FileNotFoundError:
-            if self._before is None or self._before.seq > 0:
+        except FileNotFoundError as error:
+            if self._before is None:
+                raise reading.unreadable(self._source.segment, error) from error
+            if self._before.seq > 0:
                 return self._cut()
             return self._incomplete("no record was written yet")
         with file:

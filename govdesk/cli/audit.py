@@ -90,7 +90,7 @@ def _print_report(report: Report) -> None:
         print(f"records    {report.records:,} in {report.segments} segment (open)")
         print(f"times      {report.first} to {report.last}")
         print(f"head       record {report.head_seq:,}, SHA-384 {report.head_root}")
-        print("witness    none (no checkpoints in this format yet); log kept by its own account: no")
+        print("witness    none (no checkpoints in this format yet)")
         print("assurance  reduced: the writer was a child of the session it records")
     for note in report.notes:
         print(f"note       {terminal_safe(note)}")

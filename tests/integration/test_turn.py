@@ -1,0 +1,141 @@
+"""One real turn, end to end, as a person runs it: the command, the broker, the writer, the worker, the history."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import PASSPHRASE, govdesk, records
+
+CANARY = "quartermaine-canary"
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("turn") / "home"
+    done = govdesk(home, "init", "--json", passphrase=PASSPHRASE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recovery_code"]
+    return home
+
+
+def _ask(home: Path, *arguments: str) -> dict[str, object]:
+    done = govdesk(
+        home, "ask", "--json", "--max-tokens", "24", "--temperature", "0", *arguments, passphrase=PASSPHRASE
+    )
+    assert done.stdout, done.stderr
+    answer = json.loads(done.stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_a_turn_is_decided_redacted_audited_and_stored(profile: Path) -> None:
+    number = "-".join(("219", "09", "9999"))
+    answer = _ask(profile, f"My SSN is {number}; the {CANARY} word. What is a harbour?")
+    assert answer["outcome"] == "completed"
+    assert answer["text"]
+    assert answer["findings"] == {"US_SSN": 1}
+    assert answer["marking"] == "UNCLASSIFIED"
+    log = records(profile)
+    mine = [record for record in log if record["object"] == answer["turn"]]
+    assert [record["event"] for record in mine] == ["turn.intent", "turn.outcome"]
+    assert mine[1]["outcome"] == "completed"
+    assert mine[1]["seq"] == answer["record"]
+    for path in profile.rglob("*"):
+        if path.is_file():
+            found = path.read_bytes()
+            assert CANARY.encode() not in found
+            assert number.encode() not in found
+    mode = profile.stat().st_mode & 0o777
+    assert mode == 0o700
+
+
+def test_a_conversation_goes_on(profile: Path) -> None:
+    first = _ask(profile, "Remember the word harbour.")
+    second = _ask(profile, "--conversation", str(first["conversation"]), "Which word?")
+    assert second["conversation"] == first["conversation"]
+    assert second["tokens"]["prompt"] > first["tokens"]["prompt"]  # type: ignore[index]
+
+
+def test_a_private_key_is_denied_and_never_stored(profile: Path) -> None:
+    key = "-----BEGIN " + "PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END " + "PRIVATE KEY-----"
+    done = govdesk(profile, "ask", "--json", key, passphrase=PASSPHRASE)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert answer["outcome"] == "denied"
+    assert answer["conversation"] == ""
+    assert records(profile)[-2]["outcome"] == "denied"
+
+
+def test_a_wrong_passphrase_is_refused_and_recorded(profile: Path) -> None:
+    done = govdesk(profile, "ask", "Hello", passphrase="wrong " + PASSPHRASE)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    failures = [
+        record
+        for record in records(profile)
+        if record["event"] == "unlock" and record["outcome"] == "failure"
+    ]
+    assert failures
+
+
+@pytest.mark.parametrize(
+    ("prompt", "outcome"),
+    [
+        ("🚢" * 40, "completed"),
+        ("\u202e\u2066\x07\x1b[31m", "denied"),
+        ("", "denied"),
+        ("a\u202eb\x1b]0;title\x07 What is a harbour?", "completed"),
+        ("<script>alert(1)</script> What is HTML?", "completed"),
+    ],
+)
+def test_strange_prompts(profile: Path, prompt: str, outcome: str) -> None:
+    done = govdesk(profile, "ask", "--json", "--max-tokens", "8", "-", passphrase=PASSPHRASE, stdin=prompt)
+    assert json.loads(done.stdout)["outcome"] == outcome, done.stderr
+
+
+def test_a_prompt_of_two_megabytes_is_explained(profile: Path) -> None:
+    done = govdesk(profile, "ask", "--json", "-", passphrase=PASSPHRASE, stdin="harbour " * 262_144)
+    answer = json.loads(done.stdout)
+    assert answer["outcome"] in {"denied", "failed"}
+    assert answer["explanation"]
+
+
+def test_the_log_verifies_with_the_officers_key(profile: Path) -> None:
+    officer = Path(__file__).resolve().parents[2] / "installer" / "development" / "officer.key"
+    without = govdesk(profile, "audit", "verify", str(profile / "audit"))
+    assert without.returncode == 2, without.stdout + without.stderr
+    sound = govdesk(
+        profile, "audit", "verify", str(profile / "audit"), "--officer-key", str(officer), "--json"
+    )
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    assert json.loads(sound.stdout)["state"] == "sound"
+
+
+def test_doctor_sees_every_wall(profile: Path) -> None:
+    done = govdesk(profile, "doctor", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert report["ok"]
+    network = [check for check in report["checks"] if check["id"].startswith("network.")]
+    assert len(network) >= 26
+    assert all(check["ok"] for check in network)
+
+
+def test_no_profile_and_no_home_are_explained(tmp_path: Path) -> None:
+    done = govdesk(tmp_path / "none", "ask", "Hello", passphrase=PASSPHRASE)
+    assert done.returncode == 5
+    assert "govdesk init" in done.stderr
+    (tmp_path / "file").write_text("x")
+    done = govdesk(tmp_path / "file" / "home", "init", passphrase=PASSPHRASE)
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+
+
+def test_a_short_passphrase_is_refused_with_its_reason(tmp_path: Path) -> None:
+    done = govdesk(tmp_path / "home", "init", passphrase="short")
+    assert done.returncode == 3
+    assert "15" in done.stderr
+    assert not (tmp_path / "home" / "keys.json").exists()
