@@ -6,6 +6,7 @@ before it, and never more than one record longer than a state that was read afte
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +18,8 @@ from govdesk.audit.state import State
 from govdesk.audit.walk import Fault, Walk
 from govdesk.errors import AuditUnreadableError
 
-_ATTEMPTS = 50
-_PAUSE_SECONDS = 0.01
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 0.002
 
 
 def verify(path: Path, officer_key: str | None = None) -> Report:
@@ -69,12 +70,13 @@ class _Verification:
             if found is not None:
                 return found
             self._after = self._state()
-            if self._after is None or not self._unfinished_bytes:
-                break
-            if self._after.length <= self._walk.place.length:
-                break
-            time.sleep(_PAUSE_SECONDS)  # the end of this line is acknowledged: read it again
-        return self._against_state() or self._result()
+            place = self._walk.place
+            if not self._unfinished_bytes or self._after is None or self._after.length <= place.length:
+                return self._against_state() or self._result()
+            if os.fstat(file.fileno()).st_size < self._after.length:
+                return self._cut()
+            # What was unfinished is acknowledged by now, so all of it is there: read it again.
+        return self._tampered(Bad(self._walk.place.seq, self._walk.place.length), Attack.EDIT)
 
     def _lines(self, file: BinaryIO) -> Report | None:
         """All whole lines from where the walk stands; None at the end of the file."""
@@ -149,7 +151,7 @@ class _Verification:
             if found is not None:
                 return found
             if attempt + 1 < _ATTEMPTS:
-                time.sleep(_PAUSE_SECONDS / 5)
+                time.sleep(_PAUSE_SECONDS)
         return None
 
     def _result(self) -> Report:

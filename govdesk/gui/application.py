@@ -46,8 +46,7 @@ def run_window(desk: Desk, on_ready: Callable[[], None]) -> int:
     waited.start()
 
     def begin() -> None:
-        handle = window.windowHandle()
-        if not (handle and handle.isExposed()) and waited.elapsed() < _LONGEST_WAIT_MS:
+        if not window.windowHandle().isExposed() and waited.elapsed() < _LONGEST_WAIT_MS:
             QTimer.singleShot(_POLL_MS, window, begin)
             return
         try:

@@ -19,8 +19,9 @@ _TYPING_PAUSE_MS = 150
 
 
 class Side(QWidget):
-    """`chosen` carries a conversation and perhaps a turn in it; `removed` the id of a deleted one; `listed`
-    when the list was read again.
+    """`chosen` carries a conversation and perhaps a turn in it; `removed` the id of a deleted one.
+
+    `listed` comes when the list was read again.
     """
 
     chosen = Signal(object, object)

@@ -46,7 +46,7 @@ class Window(QMainWindow):
         self._go(_words_page("GovDesk", "Starting…"))
 
     @property
-    def page(self) -> QWidget:
+    def page(self) -> QWidget | None:
         """The page on screen."""
         return self._pages.currentWidget()
 

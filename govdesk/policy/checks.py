@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from govdesk import crypto
 from govdesk.domain.policy import Policy
-from govdesk.domain.redaction import ENTITY_TYPES, Direction
+from govdesk.domain.redaction import ENTITY_TYPES, Direction, Operator
 from govdesk.errors import MarkingError, PolicyError
 
 SCHEMA = 1
@@ -20,6 +20,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{96}")
 _CUSTOM = re.compile(r"CUSTOM\.(?:[A-Z][A-Z0-9_]{0,63}|\*)")
 _VERSION = re.compile(r"\d{1,5}(?:\.\d{1,5}){0,2}")
+_SECRETS = sorted(name for name in ENTITY_TYPES if name.startswith("SECRET."))
 
 _Faults = Iterator[tuple[str, str]]
 
@@ -105,6 +106,8 @@ def _redaction(policy: Policy) -> _Faults:
         for entity_type in rules.types:
             if not _known_type(entity_type):
                 yield "policy.entity-type", f"redaction.{name}.types names an entity type that is not known."
+        if any(rules.operator(secret) is Operator.MASK for secret in _SECRETS):
+            yield "policy.mask-secret", f"redaction.{name} masks secrets; a mask shows a part of them."
 
 
 def _known_type(entity_type: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from dataclasses import dataclass
 
-from govdesk.domain.redaction import Operator
+from govdesk.domain.redaction import Finding, Operator
 from govdesk.redaction.recognizer import OPEN, Hit, Recognizer
 
 
@@ -32,7 +32,7 @@ class Union:
     recognizer: Recognizer
     score: float
     operator: Operator
-    rank: tuple[int, float, int, int]
+    rank: tuple[int, float, int, int, str]
     closed_end: int = 0
     closed_given_end: int = 0
     open_parts: int = 0
@@ -51,7 +51,6 @@ class Unions:
         if hit.ends_open:
             self._close(hit, given_end)
             return
-        length = 0 if hit.end == OPEN else hit.end - hit.start
         union = Union(
             hit.start,
             hit.end,
@@ -60,7 +59,7 @@ class Unions:
             hit.recognizer,
             hit.score,
             operator,
-            (hit.recognizer.priority, hit.score, length, -hit.start),
+            _rank(hit),
         )
         if hit.end == OPEN:
             union.open_parts = 1
@@ -98,8 +97,8 @@ class Unions:
                 union.open_parts -= 1
                 union.closed_end = max(union.closed_end, hit.end)
                 union.closed_given_end = max(union.closed_given_end, given_end)
-                length = hit.end - hit.start
-                union.rank = max(union.rank, (hit.recognizer.priority, hit.score, length, -hit.start))
+                if _rank(hit) > union.rank:
+                    union.recognizer, union.score, union.rank = hit.recognizer, hit.score, _rank(hit)
                 if not union.open_parts:
                     union.end, union.given_end = union.closed_end, union.closed_given_end
                 return
@@ -135,3 +134,22 @@ def _absorb(new: Union, old: Union) -> None:
     new.closed_end = max(new.closed_end, old.closed_end)
     new.closed_given_end = max(new.closed_given_end, old.closed_given_end)
     new.open_parts += old.open_parts
+
+
+def _rank(hit: Hit) -> tuple[int, float, int, int, str]:
+    """Type by priority, then score, then length; place and rule only so that ties never depend on order."""
+    length = 0 if hit.end == OPEN else hit.end - hit.start
+    return (hit.recognizer.priority, hit.score, length, -hit.start, hit.recognizer.id)
+
+
+def to_finding(union: Union, after: int) -> Finding:
+    """A union as a finding that begins where the last one ended or later (they may share dropped characters)."""
+    recognizer = union.recognizer
+    return Finding(
+        start=max(after, union.given_start),
+        end=union.given_end,
+        type=recognizer.type,
+        score=union.score,
+        rule=recognizer.id,
+        operator=union.operator,
+    )

@@ -1,0 +1,301 @@
+"""Fakes of what the window is given, for tests and pictures only: in memory, scripted."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from govdesk.domain.decision import Decision, Deny, Permit
+from govdesk.domain.frames import Probe
+from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
+from govdesk.domain.policy import ConsentText, Policy, PolicyInForce, PolicySource
+from govdesk.domain.redaction import Finding, Operator
+from govdesk.domain.turn import (
+    Conversation,
+    Decided,
+    Ended,
+    Message,
+    ModelInfo,
+    Outcome,
+    Reading,
+    Released,
+    Role,
+    SearchHit,
+    TurnEvent,
+    Usage,
+)
+from govdesk.errors import GovDeskError, WrongPassphraseError
+
+PASSPHRASE = "correct horse battery staple"
+CODE = "7QK4-M2XD-9FTB-W3HN-5RJC-8VPA"
+MODEL = ModelInfo("SmolLM2-135M-Instruct Q4_1", ModelDigest("ab" * 48), 8192)
+DENY = Deny("pii-block", "The message holds a value that may not be given to a model.")
+
+
+def finding(kind: str, start: int = 0, end: int = 11, operator: Operator = Operator.REDACT) -> Finding:
+    return Finding(start, end, EntityType(kind), 0.99, kind.lower().replace("_", "-"), operator)
+
+
+def policy(
+    system_high: str = "UNCLASSIFIED",
+    idle_lock_seconds: int = 900,
+    warning: str = "Development policy: not for classified use",
+) -> PolicyInForce:
+    consent = ConsentText(
+        "Notice and consent",
+        "You are accessing an information system that is provided for authorised use only.\n\n"
+        "By using this system you consent to the following conditions:\n\n"
+        "• Your use may be monitored and recorded for security and for investigation.\n"
+        "• Questions and answers are redacted, marked and recorded as the policy in force says.\n"
+        "• Nothing that is marked above this system's level may be entered.",
+    )
+    made = Policy(1, "govdesk-development", 3, system_high, consent, {})
+    made = Policy(
+        **{name: getattr(made, name) for name in made.__struct_fields__ if name != "session"},
+        session=type(made.session)(idle_lock_seconds=idle_lock_seconds),
+    )
+    source = PolicySource.DEVELOPMENT if warning else PolicySource.SITE
+    return PolicyInForce(made, source, "cd" * 48, warning)
+
+
+PROBES = tuple(
+    Probe(f"{role}.{channel}", True, found)
+    for role in ("window", "worker")
+    for channel, found in (
+        ("tcp4", "EPERM"),
+        ("tcp6", "EPERM"),
+        ("udp4", "EPERM"),
+        ("udp6", "EPERM"),
+        ("raw", "EPERM"),
+        ("packet", "EPERM"),
+        ("netlink", "EPERM"),
+        ("vsock", "EPERM"),
+        ("unix", "EPERM"),
+        ("io_uring", "ENOSYS"),
+        ("name-resolution", "EPERM"),
+        ("execve", "EPERM"),
+    )
+)
+
+
+class FakeStore:
+    """Conversations in memory."""
+
+    def __init__(self) -> None:
+        self._conversations: dict[ConversationId, Conversation] = {}
+        self._messages: dict[ConversationId, list[Message]] = {}
+        self._ids = itertools.count(1)
+        self.threads: set[str] = set()
+        self.problem: GovDeskError | None = None
+
+    def put(self, title: str, messages: list[tuple[Role, str]] | list[Message], marking: str = "UNCLASSIFIED",
+            updated_utc_ns: int | None = None) -> ConversationId:  # fmt: skip
+        identity = self.create(title, marking, time.time_ns() if updated_utc_ns is None else updated_utc_ns)
+        for at, one in enumerate(messages):
+            message = one if isinstance(one, Message) else Message(
+                one[0], one[1], TurnId(f"{identity}-t{at // 2}"), time.time_ns(), marking,
+                outcome=Outcome.COMPLETED if one[0] is Role.ASSISTANT else None,
+            )  # fmt: skip
+            self._messages[identity].append(message)
+        return identity
+
+    def create(self, title: str, marking: str, now_utc_ns: int) -> ConversationId:
+        identity = ConversationId(f"c{next(self._ids)}")
+        self._conversations[identity] = Conversation(identity, title, marking, now_utc_ns, now_utc_ns)
+        self._messages[identity] = []
+        return identity
+
+    def add(self, conversation: ConversationId, message: Message) -> None:
+        self._messages[conversation].append(message)
+
+    def conversations(self) -> tuple[Conversation, ...]:
+        self._note()
+        return tuple(sorted(self._conversations.values(), key=lambda c: c.updated_utc_ns, reverse=True))
+
+    def messages(self, conversation: ConversationId) -> tuple[Message, ...]:
+        self._note()
+        return tuple(self._messages[conversation])
+
+    def rename(self, conversation: ConversationId, title: str) -> None:
+        self._note()
+        self._conversations[conversation] = replace(self._conversations[conversation], title=title)
+
+    def delete(self, conversation: ConversationId) -> None:
+        self._note()
+        del self._conversations[conversation], self._messages[conversation]
+
+    def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
+        self._note()
+        hits = []
+        for identity, messages in self._messages.items():
+            for message in messages:
+                at = message.text.lower().find(query.lower())
+                if at >= 0:
+                    end = at + len(query)
+                    text = message.text
+                    snippet = f"{text[max(0, at - 30) : at]}\u2068{text[at:end]}\u2069{text[end : end + 60]}"
+                    hits.append(SearchHit(self._conversations[identity], message.turn, message.role, snippet))
+        return tuple(hits[:limit])
+
+    def _note(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.problem is not None:
+            raise self.problem
+
+
+@dataclass
+class Script:
+    """What the next turn does."""
+
+    answer: tuple[str, ...] = ("Hello ", "there.")
+    decision: Decision = field(default_factory=Permit)
+    prompt: str | None = None
+    prompt_findings: tuple[Finding, ...] = ()
+    answer_findings: tuple[Finding, ...] = ()
+    reading: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))
+    outcome: Outcome = Outcome.COMPLETED
+    explanation: str = ""
+    before: Exception | None = None
+    during: Exception | None = None
+    step_seconds: float = 0.0
+    wait_for: threading.Event | None = None
+    wait_before: threading.Event | None = None
+    held: int = 0
+
+
+class FakeChat:
+    """Runs the script against the store."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self._cancel = threading.Event()
+        self._turns = itertools.count(1)
+        self.script = Script()
+        self.prompts: list[str] = []
+        self.running = 0
+
+    def cancel(self) -> None:
+        self._cancel.set()
+
+    def run_turn(self, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
+        self._cancel.clear()
+        script, self.script = self.script, Script()
+        self.prompts.append(prompt)
+        self.running += 1
+        try:
+            yield from self._run(script, conversation, prompt)
+        finally:
+            self.running -= 1
+
+    def _run(self, script: Script, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
+        if script.wait_before is not None:
+            script.wait_before.wait(10)
+        if script.before is not None:
+            raise script.before
+        identity = conversation or self._store.create(prompt[:40], "UNCLASSIFIED", time.time_ns())
+        turn = TurnId(f"turn{next(self._turns)}")
+        shown = prompt if script.prompt is None else script.prompt
+        now = time.time_ns()
+        self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings))
+        yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1))
+        outcome, text = script.outcome, ""
+        usage = Usage()
+        if isinstance(script.decision, Deny):
+            outcome = Outcome.DENIED
+        else:
+            for done, total in script.reading:
+                yield Reading(done, total)
+            for part in script.answer:
+                if self._cancel.is_set():
+                    break
+                text += part
+                yield Released(part, script.held)
+                time.sleep(script.step_seconds)
+            if script.wait_for is not None:
+                while not script.wait_for.wait(0.01) and not self._cancel.is_set():
+                    pass
+            if script.during is not None:
+                raise script.during
+            if self._cancel.is_set():
+                outcome = Outcome.CANCELLED
+            usage = Usage(40, 40, 20, 0.4, 1.0)
+        self._store.add(
+            identity, Message(Role.ASSISTANT, text, turn, now, "U", script.answer_findings, outcome)
+        )
+        why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
+        yield Ended(
+            identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
+            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FakeUnlocked:
+    store: FakeStore
+    chat: FakeChat
+
+
+class FakeDesk:
+    """A desk with one passphrase."""
+
+    def __init__(self, in_force: PolicyInForce | None = None, *, profile_exists: bool = True) -> None:
+        self.policy = in_force or policy()
+        self.probes: tuple[Probe, ...] = PROBES
+        self.profile_exists = profile_exists
+        self.store = FakeStore()
+        self.chat = FakeChat(self.store)
+        self.calls: list[str] = []
+        self.problems: dict[str, Exception] = {}
+        self.raise_window: Callable[[], None] | None = None
+        self.unlock_gate: threading.Event | None = None
+        self.threads: dict[str, str] = {}
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        self.threads[name] = threading.current_thread().name
+        if name in self.problems:
+            raise self.problems[name]
+
+    def record_consent(self, how: str) -> None:
+        self._call(f"consent {how}")
+
+    def passphrase_problem(self, text: str) -> str:
+        minimum = self.policy.policy.session.minimum_passphrase_characters
+        return f"{len(text)} of at least {minimum} characters." if len(text) < minimum else ""
+
+    def create_profile(self, passphrase: str) -> str:
+        self._call("create")
+        self.created = passphrase
+        self.profile_exists = True
+        return CODE
+
+    def unlock(self, passphrase: str) -> FakeUnlocked:
+        self._call("unlock")
+        if self.unlock_gate is not None:
+            self.unlock_gate.wait(10)
+        if passphrase not in (PASSPHRASE, getattr(self, "created", PASSPHRASE)):
+            raise WrongPassphraseError(
+                "This passphrase does not open the profile.",
+                kept="Nothing was changed.",
+                todo="Try again, or use the recovery code.",
+            )
+        return FakeUnlocked(self.store, self.chat)
+
+    def unlock_with_recovery(self, code: str) -> FakeUnlocked:
+        self._call("recovery")
+        if code != CODE:
+            raise WrongPassphraseError("This recovery code does not open the profile.")
+        return FakeUnlocked(self.store, self.chat)
+
+    def model(self) -> ModelInfo:
+        self._call("model")
+        return MODEL
+
+    def lock(self) -> None:
+        self._call("lock")
+
+    def on_raise(self, raise_window: Callable[[], None]) -> None:
+        self.raise_window = raise_window

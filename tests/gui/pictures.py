@@ -1,0 +1,267 @@
+"""Writes every page as PNG, light and dark, at 100 and 200 %, with realistic data: `pictures.py FOLDER`.
+
+Each scale is a process of its own (Qt reads the scale once): `pictures.py FOLDER light|dark 1|2` is one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
+DAY_NS = 86_400_000_000_000
+
+ANSWER = """The study compares **three harbours** by depth, crane capacity and rail access.
+
+## Findings
+
+| Harbour | Depth (m) | Cranes | Rail |
+|---|---:|---:|:---:|
+| Nordhafen | 14.2 | 6 | yes |
+| Port Alder | 11.8 | 3 | no |
+| Vestmouth | 16.0 | 9 | yes |
+
+1. *Vestmouth* takes the largest ships at every tide.
+2. *Nordhafen* needs dredging before 2027.
+   - The contract is with [the port authority](https://example.invalid/contract).
+
+> Figures are from the annex; the annex itself gives no date.
+
+The ratio was computed so:
+
+```python
+def ratio(cranes: int, depth: float) -> float:
+    return cranes / depth  # cranes per metre
+```
+
+`ratio(9, 16.0)` is 0.56."""
+
+HOSTILE = """Look: ![logo](file:///etc/passwd) and [click here](javascript:alert(1)).
+
+<script>alert("x")</script> <b>bold?</b> admin\u202etxt.exe &#x202e;reversed \x1b[31mred\x1b[0m zero\u200bwidth"""
+
+RUSSIAN = "Кратко: в отчёте сравниваются **три порта** по глубине, числу кранов и наличию железной дороги."
+ARABIC = "يقارن التقرير بين **ثلاثة موانئ** من حيث العمق وعدد الرافعات وخطوط السكك الحديدية."
+
+
+def desk(system_high="UNCLASSIFIED", **more):
+    from tests.fakes import FakeDesk, finding, policy
+
+    from govdesk.domain.ids import TurnId
+    from govdesk.domain.turn import Message, Outcome, Role
+
+    made = FakeDesk(policy(system_high, **more))
+    now = time.time_ns()
+
+    def put(title, asked, answered, days, marking="UNCLASSIFIED"):
+        pair = [(Role.USER, asked), (Role.ASSISTANT, answered)]
+        made.store.put(title, pair, marking, updated_utc_ns=now - int(days * DAY_NS))
+
+    put("Vendor contacts, spring", "Who is who?", "See below.", 40)
+    put("Порты: сравнение", "Сравни порты.", RUSSIAN, 3)
+    put("مقارنة الموانئ", "قارن بين الموانئ.", ARABIC, 2)
+    put("A title that is much longer than the list at the side is wide, to its end", "?", "!", 1, "UNCLASSIFIED//FOUO")
+    put("Odd answers", "Show me something odd.", HOSTILE, 0.1)
+    long = [(Role.USER if i % 2 == 0 else Role.ASSISTANT, f"Message number {i}.") for i in range(10_000)]
+    made.store.put("Ten thousand messages", long, updated_utc_ns=now - DAY_NS // 20)
+    found = (finding("US_SSN", 24, 35), finding("EMAIL_ADDRESS", 40, 61))
+    asked = "The point of contact is [US_SSN] and [EMAIL_ADDRESS]. Which harbour should we choose, and why?"
+    port = [
+        Message(Role.USER, asked, TurnId("t1"), now - 60 * 10**9, system_high, found),
+        Message(Role.ASSISTANT, ANSWER, TurnId("t1"), now - 50 * 10**9, system_high, (), Outcome.COMPLETED),
+    ]
+    made.store.put("Port study", port, system_high, updated_utc_ns=now)
+    return made
+
+
+def draw(folder: Path, scheme: str, scale: str) -> None:
+    from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+    from PySide6.QtWidgets import QApplication
+
+    from govdesk.errors import WorkerError
+    from govdesk.gui import dialogs, theme
+    from govdesk.gui.window import Window
+
+    application = QApplication(["pictures"])
+    application.setStyle("Fusion")
+    wanted = Qt.ColorScheme.Dark if scheme == "dark" else Qt.ColorScheme.Light
+    application.styleHints().setColorScheme(wanted)
+    chosen = theme.DARK if scheme == "dark" else theme.LIGHT
+    theme.in_force = lambda: chosen
+    theme.apply(application, chosen)
+    width, height = (1180, 760) if scale == "1" else (860, 620)
+
+    def until(true, seconds=8.0):
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, "the picture's state did not come"
+            QTest.qWait(10)
+
+    def save(widget, name):
+        QTest.qWait(120)
+        assert widget.grab().save(str(folder / f"{name}-{scheme}-{scale}00.png")), name
+
+    def opened(made):
+        window = Window(made)
+        window.resize(width, height)
+        window.show()
+        window.start()
+        return window
+
+    def enter(made):
+        window = opened(made)
+        window.page.agree.click()
+        until(lambda: hasattr(window.page, "unlock_button"))
+        window.page.field.setText(PASSPHRASE)
+        window.page.unlock_button.click()
+        until(lambda: window.workspace is not None)
+        until(
+            lambda: (
+                window.workspace.side.conversations and "loading" not in window.workspace.model_words.text()
+            )
+        )
+        return window
+
+    made = desk("SECRET//NOFORN", warning="")
+    window = opened(made)
+    save(window, "consent")
+    window.page.agree.click()
+    until(lambda: hasattr(window.page, "unlock_button"))
+    save(window, "unlock")
+    made.unlock_gate = threading.Event()
+    window.page.field.setText(PASSPHRASE)
+    window.page.unlock_button.click()
+    save(window, "unlock-working")
+    made.unlock_gate.set()
+    until(lambda: window.workspace is not None)
+    window.close()
+    window = opened(made)
+    window.page.agree.click()
+    until(lambda: hasattr(window.page, "unlock_button"))
+    window.page.field.setText("something else entirely")
+    window.page.unlock_button.click()
+    until(window.page.problem.isVisible)
+    save(window, "unlock-wrong")
+    window.close()
+
+    made = desk()
+    made.profile_exists = False
+    window = opened(made)
+    window.page.agree.click()
+    until(lambda: hasattr(window.page, "create_button"))
+    window.page.first.setText("short")
+    save(window, "setup-passphrase")
+    window.page.first.setText(PASSPHRASE)
+    window.page.second.setText(PASSPHRASE)
+    window.page.create_button.click()
+    until(lambda: window.page.code.text() == CODE)
+    save(window, "setup-recovery")
+    window.close()
+
+    made = desk("SECRET//NOFORN", warning="")
+    window = enter(made)
+    work = window.workspace
+    save(window, "chat-empty")
+
+    def choose(title):
+        row = next(c for c in work.side.conversations if c.title == title)
+        work.side.choose(row)
+        work._open(row, None)
+        until(lambda: work.page.transcript.views)
+
+    choose("Port study")
+    save(window, "chat")
+    for title, name in (("Odd answers", "chat-hostile"), ("Порты: сравнение", "chat-russian"), ("مقارنة الموانئ", "chat-arabic"), ("Ten thousand messages", "chat-10000")):  # fmt: skip
+        choose(title)
+        save(window, name)
+    choose("Port study")
+    gate = threading.Event()
+    made.chat.script = Script(answer=("Vestmouth is the best choice:\n\n", "- it is the deepest\n", "- it has **nine cr"), reading=((920, 2048),), wait_for=gate, held=28)  # fmt: skip
+    work.page.composer.box.setPlainText("Summarise in five lines.\nUse plain words.")
+    save(window, "chat-draft")
+    work.page.composer.send_button.click()
+    until(lambda: work.page._running is not None and work.page._running.parts)
+    save(window, "chat-streaming")
+    work.page.stop()
+    until(lambda: not work.page.running)
+    save(window, "chat-stopped")
+    gate = threading.Event()
+    made.chat.script = Script(answer=(), reading=((920, 2048),), wait_for=gate)
+    work.page.composer.box.setPlainText("And the costs?")
+    work.page.composer.send_button.click()
+    until(lambda: work.page._running is not None and work.page._running.turn)
+    save(window, "chat-reading")
+    gate.set()
+    until(lambda: not work.page.running)
+    made.chat.script = Script(
+        decision=DENY, prompt="My card is [CREDIT_CARD].", prompt_findings=(finding("CREDIT_CARD"),)
+    )
+    work.page.composer.box.setPlainText("My card is 4111 1111 1111 1111.")
+    work.page.composer.send_button.click()
+    until(lambda: not work.page.running)
+    save(window, "chat-denied")
+    work.page.composer.clear()
+    made.chat.script = Script(during=WorkerError("The model's process ended.", kept="What came so far is kept.", todo="Ask again; a new one is started."))  # fmt: skip
+    work.page.composer.box.setPlainText("Once more, please.")
+    work.page.composer.send_button.click()
+    until(lambda: not work.page.running)
+    work.page.composer.box.large_paste.emit(
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 36_000
+    )
+    save(window, "chat-failed-and-large-paste")
+    work.side.search.setText("harbour")
+    until(lambda: work.side.list.accessibleName() == "Search results")
+    save(window, "search")
+    work.side.search.clear()
+    in_force = made.policy
+    found = (finding("US_SSN", 24, 35), finding("EMAIL_ADDRESS", 40, 61))
+    for name, dialog in (
+        ("dialog-network", dialogs.network_dialog(in_force, PROBES, window)),
+        ("dialog-why", dialogs.findings_dialog(in_force, found, window)),
+        ("dialog-delete", dialogs.confirm_delete(in_force, "Port study", window)),
+        ("dialog-rename", dialogs.RenameDialog(in_force, "Port study", window)),
+        ("dialog-shortcuts", dialogs.shortcuts_dialog(in_force, window)),
+    ):
+        dialog.open()
+        save(dialog, name)
+        dialog.reject()
+    window.close()
+
+    made = desk("TOP SECRET//SI//NOFORN")
+    window = enter(made)
+    save(window, "chat-development-policy")
+    window.refuse(
+        WorkerError(
+            "A network channel could be opened.", kept="Nothing was changed.", todo="Tell your administrator."
+        )
+    )
+    save(window, "refused")
+    window.close()
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(sys.argv) == 4:
+        draw(folder, sys.argv[2], sys.argv[3])
+        return 0
+    for scale in ("1", "2"):
+        for scheme in ("light", "dark"):
+            environment = dict(os.environ, QT_SCALE_FACTOR=scale)
+            environment.setdefault("QT_QPA_PLATFORM", "offscreen")
+            subprocess.run(
+                [sys.executable, str(Path(__file__)), str(folder), scheme, scale], check=True, env=environment
+            )
+    print(f"{len(list(folder.glob('*.png')))} pictures in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
