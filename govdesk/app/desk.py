@@ -13,6 +13,7 @@ from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
 from govdesk.chat.service import ChatService
+from govdesk.cli.policy import check_marking
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.policy import PolicyInForce
@@ -21,7 +22,6 @@ from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, KnownError
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
-from govdesk.marking import parser as marking_parser
 from govdesk.marking import spillage
 from govdesk.policy.decisions import Decider
 from govdesk.policy.loader import policy_in_force, trust_roots
@@ -51,7 +51,7 @@ def load_policy() -> tuple[PolicyInForce, str]:
     """The policy in force, and why the file could not be used (empty when it could)."""
     today = datetime.datetime.now(datetime.UTC).date()
     policy, problem = policy_in_force(
-        _POLICY_FOLDER, check_marking=_check_marking, today=today, installed=False
+        _POLICY_FOLDER, check_marking=check_marking, today=today, installed=False
     )
     return policy, problem.explain() if problem else ""
 
@@ -63,10 +63,6 @@ def build_redactor(policy: PolicyInForce) -> Engine:
         config.RESOURCES / "recognizers", lambda text: spillage.exceeds(text, system_high)
     )
     return Engine(recognizers, policy.policy)
-
-
-def _check_marking(text: str) -> None:
-    marking_parser.parse(text)
 
 
 class SessionDesk:

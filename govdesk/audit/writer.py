@@ -150,7 +150,7 @@ class Writer:
 
     def _failed(self, code: str, *, leave_record: bool) -> AuditClosedError:
         """Close for good; where the reserve can still take it, the last record says why."""
-        if leave_record:
+        if leave_record and self._store.seq > 0:  # before the first record there is nothing to follow
             with contextlib.suppress(OSError):
                 self._files.remove(self._folder / RESERVE_NAME)
                 self._store.drop_unwritten()

@@ -1,5 +1,7 @@
 """A key is used in place, overwritten when wiped, and never shown."""
 
+from pathlib import Path
+
 import pytest
 
 from govdesk.errors import UnreadableError
@@ -56,8 +58,8 @@ def test_the_page_is_locked_in_memory_where_the_limit_allows():
     import resource
 
     def locked_kb():
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmLck:"))
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in status if line.startswith("VmLck:"))
 
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == 0:
         pytest.skip("no memory may be locked here")
