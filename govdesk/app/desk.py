@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from govdesk import config
+from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
@@ -16,9 +17,10 @@ from govdesk.chat.service import ChatService
 from govdesk.cli.policy import check_marking
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
+from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
-from govdesk.domain.turn import ModelInfo
+from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import GovDeskError, KnownError
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
@@ -97,11 +99,13 @@ class SessionDesk:
         self._database: Database | None = None
         self._closing = threading.Event()
         self._started = False
+        self._ended_turns: dict[TurnId, tuple[str, RecordSeq]] = {}
 
     # ── start and end ────────────────────────────────────────────────────────
 
     def start(self, front: str, version: str) -> None:
         """Open the log; record the start, what the self-test found, and the policy in force."""
+        turns = tail.recent_turns(self.profile.audit)
         self._audit.open(self.policy.policy.audit.officers)
         self._started = True
         self._record(Event.APP_START, "success", front, {"version": version})
@@ -112,6 +116,10 @@ class SessionDesk:
             self.policy.policy.id,
             {"source": self.policy.source.value, "version": self.policy.policy.version},
         )
+        self._ended_turns = dict(turns.ended)
+        for turn in turns.open:  # what a crash left: its one outcome, before anything else can happen
+            seq = self._record(Event.TURN_OUTCOME, Outcome.INTERRUPTED.value, turn)
+            self._ended_turns[turn] = (Outcome.INTERRUPTED.value, seq)
 
     def sealed(self, probes: tuple[Probe, ...]) -> None:
         """The second stage of the window's walls is up."""
@@ -233,7 +241,7 @@ class SessionDesk:
             marking=system_high,
             policy_stamp=self.policy.stamp,
         )
-        chat.recover()
+        chat.recover(self._ended_turns)
         return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat)
 
     def _find_model(self) -> catalogue.Model:
@@ -253,8 +261,8 @@ class SessionDesk:
         outcome: str,
         what: str,
         fields: dict[str, str | bool | int | dict[str, int] | None] | None = None,
-    ) -> None:
-        self._audit.append(
+    ) -> RecordSeq:
+        return self._audit.append(
             Entry(
                 event=event,
                 outcome=outcome,

@@ -10,7 +10,7 @@ turn, however it ends, closes with exactly one outcome record.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from govdesk.chat.ports import (
@@ -23,7 +23,7 @@ from govdesk.chat.ports import (
     Redactor,
 )
 from govdesk.domain.decision import Deny
-from govdesk.domain.ids import ConversationId, TurnId
+from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Direction, Finding, Redacted, counts
@@ -48,7 +48,6 @@ _BLOCKED = (
     "The answer held something that policy blocks, so the rest of it was discarded. What came before it is "
     "kept. Ask in another way, or ask your security officer about the rule."
 )
-_INTERRUPTED = "interrupted"
 
 
 @dataclass(slots=True)
@@ -109,14 +108,19 @@ class ChatService:
         self._cancelled = True
         self._inference.cancel()
 
-    def recover(self) -> int:
-        """Close the turns that a crash left open, each with its `interrupted` record; how many there were."""
+    def recover(self, recorded: Mapping[TurnId, tuple[str, RecordSeq]]) -> int:
+        """Close the stored turns that a crash left open; how many there were.
+
+        Args:
+            recorded: outcomes that the log has already, by turn. A turn gets its one outcome record once:
+                what is missing here is recorded now as `interrupted`.
+        """
         turns = self._store.unfinished_turns()
         for turn in turns:
-            record = self._audit.append(self._entry(Event.TURN_OUTCOME, _INTERRUPTED, turn))
-            self._store.finish_turn(
-                turn, Outcome.INTERRUPTED, (), None, Usage(), record, self._clock.utc_ns()
-            )
+            outcome, record = recorded.get(turn, (Outcome.INTERRUPTED.value, None))
+            if record is None:
+                record = self._audit.append(self._entry(Event.TURN_OUTCOME, outcome, turn))
+            self._store.finish_turn(turn, Outcome(outcome), (), None, Usage(), record, self._clock.utc_ns())
         return len(turns)
 
     def run_turn(

@@ -11,6 +11,9 @@ from govdesk.gui.parts import CardPage, button, label
 from govdesk.gui.tasks import Tasks
 
 
+_TEXT_HEIGHT = 260
+
+
 class ConsentPage(CardPage):
     """Shows the text; `accepted` comes after the consent is on record, `declined` at once."""
 
@@ -29,7 +32,7 @@ class ConsentPage(CardPage):
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
         self.text.setTabChangesFocus(True)
-        self.text.setMinimumHeight(240)
+        self.text.setMinimumHeight(_TEXT_HEIGHT)
         self.text.setAccessibleName(f"{consent.title}: {consent.text}")
         self.problem = label("", "error")
         self.problem.hide()

@@ -133,14 +133,17 @@ def _shape(document: QTextDocument, theme: Theme) -> None:
         code = block_format.hasProperty(QTextFormat.Property.BlockCodeFence) or block_format.hasProperty(
             QTextFormat.Property.BlockCodeLanguage
         )
-        if level or code:
+        quoted = block_format.hasProperty(QTextFormat.Property.BlockQuoteLevel)
+        if level or code or quoted:
             cursor.setPosition(block.position())
             cursor.movePosition(QTextCursor.MoveOperation.EndOfBlock, QTextCursor.MoveMode.KeepAnchor)
             change = QTextCharFormat()
             if level:
                 change.setProperty(QTextFormat.Property.FontSizeAdjustment, _HEADING_STEPS.get(level, 0))
                 change.setFontWeight(QFont.Weight.DemiBold)
-            else:
+            if quoted:
+                change.setForeground(QBrush(QColor(theme.muted)))
+            if code:
                 change.setFontFamilies([fixed])
                 block_format.setBackground(QBrush(QColor(theme.sunken)))
                 block_format.setNonBreakableLines(False)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QLabel, QLineEdit, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from govdesk.domain.text import visible
 
@@ -16,6 +25,10 @@ def label(text: str = "", kind: str = "", *, wrap: bool = True) -> QLabel:
     made = QLabel(visible(text))
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setWordWrap(wrap)
+    if wrap:  # as high as its lines, and no higher
+        size = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        size.setHeightForWidth(True)
+        made.setSizePolicy(size)
     if kind:
         made.setProperty("kind", kind)
     return made
@@ -83,11 +96,8 @@ class CardPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 16, 16, 16)
         layout.addStretch(1)
-        row = QVBoxLayout()
-        row.addWidget(frame)
-        row.setAlignment(frame, Qt.AlignmentFlag.AlignHCenter)
         frame.setFixedWidth(CARD_WIDTH)
-        layout.addLayout(row, 4)
+        layout.addWidget(frame, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(2)
         self.frame = frame
 

@@ -71,6 +71,7 @@ class SetupPage(CardPage):
     def _recovery_step(self) -> QWidget:
         self.code = label("", "code")
         self.code.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.code.setMinimumHeight(3 * self.code.fontMetrics().lineSpacing())
         self.code.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.code.setAccessibleName("Recovery code")
         self.wrote = QCheckBox("I wrote it down and put it in a safe place")

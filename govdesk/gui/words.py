@@ -33,7 +33,10 @@ def estimated_tokens(characters: int) -> int:
 
 def number(value: int) -> str:
     """With the locale's digits and groups."""
-    return QLocale().toString(value)
+    locale = QLocale()
+    if locale.language() is QLocale.Language.C:  # groups no digits
+        locale = QLocale(QLocale.Language.English)
+    return locale.toString(value)
 
 
 def size(characters: int) -> str:

@@ -65,7 +65,13 @@ def desk(system_high="UNCLASSIFIED", **more):
     put("Vendor contacts, spring", "Who is who?", "See below.", 40)
     put("Порты: сравнение", "Сравни порты.", RUSSIAN, 3)
     put("مقارنة الموانئ", "قارن بين الموانئ.", ARABIC, 2)
-    put("A title that is much longer than the list at the side is wide, to its end", "?", "!", 1, "UNCLASSIFIED//FOUO")
+    put(
+        "A title that is much longer than the list at the side is wide, to its end",
+        "?",
+        "!",
+        1,
+        "UNCLASSIFIED//FOUO",
+    )
     put("Odd answers", "Show me something odd.", HOSTILE, 0.1)
     long = [(Role.USER if i % 2 == 0 else Role.ASSISTANT, f"Message number {i}.") for i in range(10_000)]
     made.store.put("Ten thousand messages", long, updated_utc_ns=now - DAY_NS // 20)

@@ -1,4 +1,4 @@
-"""Promise: nothing that a person or the model wrote is in clear on the disk, and what is deleted is in no page.
+"""Promise: nothing that a person or the model wrote is in clear on the disk; the deleted is in no page.
 
 A child process works with a real profile and is killed in the middle, so that write-ahead file,
 shared memory, drafts and a backup are all left behind; every byte under its home and temporary folder and
@@ -17,6 +17,8 @@ import subprocess
 import sys
 import textwrap
 from base64 import b64encode
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -149,8 +151,21 @@ SCENARIO = """
 """
 
 
+class Left(NamedTuple):
+    """What a killed session left, what had been written in it, and its key."""
+
+    base: Path
+    home: Path
+    canaries: list[str]
+    searched: set[str]
+    secrets: list[str]
+    code: str
+    key: bytes
+    said: bytes
+
+
 @pytest.fixture(scope="module")
-def left_behind(tmp_path_factory):
+def left(tmp_path_factory):
     """What a killed session leaves, with the plan of what was written and the key."""
     base = tmp_path_factory.mktemp("canaries")
     home, temporary = base / "home", base / "temporary"
@@ -171,67 +186,75 @@ def left_behind(tmp_path_factory):
     lines = result.stdout.splitlines()
     code, key = json.loads(lines[0])["code"], bytes.fromhex(json.loads(lines[-1])["key"])
     said = b"\n".join(lines[1:-1]) + result.stderr
-    return base, home, canaries, [passphrase, wrong, *passphrase.split(), *wrong.split()], code, key, said
+    secrets = [passphrase, wrong, *passphrase.split(), *wrong.split()]
+    searched = {row[3] for row in rows}
+    return Left(base, home, canaries, searched, secrets, code, key, said)
 
 
-def test_no_word_is_in_clear_anywhere(left_behind):
-    base, home, canaries, secrets, code, key, said = left_behind
-    files, content = everything_under(base)
+def test_no_word_is_in_clear_anywhere(left):
+    files, content = everything_under(left.base)
     names = {file.name for file in files}
     assert {"keys.json", "history.db", "history.db-wal", "history.db-shm", "history.db.before-002"} <= names
     assert len(content) > 500_000
-    searched = [*canaries, *(word for word in secrets)]
+    searched = [*left.canaries, *(word for word in left.secrets)]
     assert len(searched) >= 100
     print(f"{len(searched)} canary words, {len(files)} files, {len(content)} bytes: ", end="")
-    found = found_in(content, searched) | found_in(said, searched)
+    found = found_in(content, searched) | found_in(left.said, searched)
     print(f"{len(found)} found")
     assert found == set()
-    assert said, "the errors that were explained are part of what was searched"
+    assert left.said, "the errors that were explained are part of what was searched"
 
 
-def test_no_key_and_no_code_is_in_clear_anywhere(left_behind):
-    base, home, canaries, secrets, code, key, said = left_behind
-    _, content = everything_under(base)
-    plain_code = code.replace("-", "")
-    for secret in (key, key.hex().encode(), b64encode(key), code.encode(), plain_code.encode()):
+def test_no_key_and_no_code_is_in_clear_anywhere(left):
+    _, content = everything_under(left.base)
+    plain_code = left.code.replace("-", "")
+    for secret in (
+        left.key,
+        left.key.hex().encode(),
+        b64encode(left.key),
+        left.code.encode(),
+        plain_code.encode(),
+    ):
         assert secret.lower() not in content.lower()
-        assert secret.lower() not in said.lower()
+        assert secret.lower() not in left.said.lower()
 
 
-def test_no_file_is_for_others(left_behind):
-    base, home, *_ = left_behind
-    assert home.stat().st_mode & 0o077 == 0
-    for file in home.rglob("*"):
+def test_no_file_is_for_others(left):
+    assert left.home.stat().st_mode & 0o077 == 0
+    for file in left.home.rglob("*"):
         assert file.stat().st_mode & 0o077 == 0, file
 
 
-def test_the_search_for_words_finds_them_where_they_are(left_behind, tmp_path):
+def test_the_search_for_words_finds_them_where_they_are(left, tmp_path):
     """Control: the same pages in clear hold every word, and one planted word is seen."""
-    base, home, canaries, secrets, code, key, said = left_behind
-    clear = b"".join(decrypted_pages(home / "history.db", key))
-    assert found_in(clear, canaries) == set(canaries)
+    clear = b"".join(decrypted_pages(left.home / "history.db", left.key))
+    assert found_in(clear, left.canaries) == set(left.canaries) - left.searched, (
+        "what was searched for is not stored"
+    )
     copy = tmp_path / "copy"
-    shutil.copytree(home, copy)
-    (copy / "history.db-journal").write_bytes(b"x" + canaries[0].upper().encode("utf-16-le"))
-    assert found_in(everything_under(copy)[1], canaries) == {canaries[0]}
+    shutil.copytree(left.home, copy)
+    (copy / "history.db-journal").write_bytes(b"x" + left.canaries[0].upper().encode("utf-16-le"))
+    assert found_in(everything_under(copy)[1], left.canaries) == {left.canaries[0]}
 
 
 # ── deletion ─────────────────────────────────────────────────────────────────
 
 
-def fill(store, rows):
-    """One conversation a row of words, spread over title, prompts and answers, some still streaming."""
-    made = []
-    for number, row in enumerate(rows):
-        conversation = store.create(f"{row[0]} title", "", number)
-        for at, word in enumerate(row):
-            turn = TurnId(f"{conversation}-{at}")
-            store.begin_turn(conversation, turn, f"{word} question " * 7, (), "", "", 1)
-            store.append_answer(turn, f"answer {word[::-1]} ")
-            store.append_answer(turn, f"more {word} " * 60)
-            if at % 4 != 3:
-                store.finish_turn(turn, Outcome.COMPLETED, (), None, Usage(), RecordSeq(1), 1)
-        made.append(conversation)
+def fill(store, rows, source):
+    """One conversation a row of words, spread over title, prompts and answers, some still streaming.
+
+    Turns of all conversations take turns, and lengths differ, so that pages are shared, split and joined.
+    """
+    made = [store.create(f"{row[0]} title", "", number) for number, row in enumerate(rows)]
+    order = [(at, number) for at in range(len(rows[0])) for number in range(len(rows))]
+    source.shuffle(order)
+    for at, number in order:
+        word, turn = rows[number][at], TurnId(f"{number}-{at}")
+        store.begin_turn(made[number], turn, f"{word} question " * source.randint(1, 40), (), "", "", 1)
+        store.append_answer(turn, f"answer {word[::-1]} ")
+        store.append_answer(turn, f"more {word} " * source.randint(1, 200))
+        if at % 4 != 3:
+            store.finish_turn(turn, Outcome.COMPLETED, (), None, Usage(), RecordSeq(1), 1)
     return made
 
 
@@ -242,12 +265,12 @@ def test_deleted_words_are_in_no_page(tmp_path, seed):
     database = Database.create(path, bytearray(key))
     store = EncryptedConversations(database)
     rows = [words(6, f"{seed}-{number}") for number in range(30)]
-    made = fill(store, rows)
+    source = random.Random(seed)
+    made = fill(store, rows, source)
     every = {word for row in rows for word in row}
     clear = b"".join(decrypted_pages(path, key))
     assert found_in(clear, every) == every, "control: before the deletion they are there"
 
-    source = random.Random(seed)
     deleted = set(source.sample(range(30), 15))
     for number in sorted(deleted, key=lambda _: source.random()):
         store.delete(made[number])

@@ -1,6 +1,7 @@
 """Promise: what was stored stays stored. A process killed at any moment loses nothing that it had committed.
 
-A child stores turns and says so on a pipe after each call returned; it is killed with SIGKILL at random moments.
+A child stores turns and says so on a pipe after each call returned; it is killed with SIGKILL at
+random moments.
 """
 
 import os

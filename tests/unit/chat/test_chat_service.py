@@ -344,9 +344,16 @@ def test_when_the_outcome_cannot_be_recorded_nothing_goes_on(line: Line) -> None
 
 def test_what_a_crash_left_open_is_closed_as_interrupted(line: Line) -> None:
     line.store.open = (TurnId("a"), TurnId("b"))
-    assert line.chat.recover() == 2
+    assert line.chat.recover({}) == 2
     assert line.audit.outcomes() == ["interrupted", "interrupted"]
     assert set(line.store.outcomes.values()) == {Outcome.INTERRUPTED}
+
+
+def test_an_outcome_that_was_recorded_before_the_crash_is_not_recorded_again(line: Line) -> None:
+    line.store.open = (TurnId("a"), TurnId("b"))
+    line.chat.recover({TurnId("a"): ("completed", RecordSeq(7))})
+    assert line.audit.outcomes() == ["interrupted"]
+    assert line.store.outcomes == {"a": Outcome.COMPLETED, "b": Outcome.INTERRUPTED}
 
 
 @pytest.mark.parametrize(
