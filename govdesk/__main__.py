@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from govdesk.errors import GovDeskError, KnownError
-from govdesk.hardening import harden
+from govdesk.hardening import end_with_parent, harden
 from govdesk.process.environment import close_unknown, restart_clean
 
 _ROLE = "--role"
@@ -45,6 +45,8 @@ def _role(arguments: list[str]) -> int:
         return 3
     descriptor = int(number)
     harden()
+    if role != "auditd":  # the writer ends with its channel, after its last record
+        end_with_parent()
     match role:
         case "worker":
             close_unknown(frozenset({descriptor}))

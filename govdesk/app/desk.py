@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from govdesk import config
 from govdesk.audit import tail
@@ -14,6 +13,7 @@ from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
 from govdesk.chat.service import ChatService
+from govdesk.cli.desk import Unlocked
 from govdesk.cli.policy import check_marking
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
@@ -34,19 +34,11 @@ from govdesk.sandbox import selftest
 from govdesk.session import passphrase as passphrase_rules
 from govdesk.session.key_slots import KeySlots
 from govdesk.session.keys import DataKeys, Purpose
-from govdesk.storage.conversations import Conversations
+from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 
 _POLICY_FOLDER = config.RESOURCES / "policy"
 _RAISE_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Unlocked:
-    """What is there once the profile is unlocked."""
-
-    store: AuditedHistory
-    chat: ChatService
 
 
 def load_policy() -> tuple[PolicyInForce, str]:
@@ -229,7 +221,7 @@ class SessionDesk:
             raise
         self._record(Event.UNLOCK, "success", "", {"how": how})
         self._keys, self._database = keys, database
-        store = Conversations(database)
+        store = EncryptedConversations(database)
         system_high = self.policy.policy.system_high
         chat = ChatService(
             audit=self._audit,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import FrameType
 
 from govdesk.domain.frames import (
     FromBroker,
@@ -75,19 +77,23 @@ class Broker:
         self._instance = instance
         self._worker: subprocess.Popen[bytes] | None = None
         self._worker_pidfd: int | None = None
+        self._terminating = False
+        self._session: _Session | None = None
 
     def run(self) -> int:
         """Start the session process, serve it, reap everything.
 
         Returns:
-            The exit code for the shell: the session's own, or 70 when it died by a signal.
+            The exit code for the shell: the session's own, 70 when it died by a signal, 143 when terminated.
         """
+        signal.signal(signal.SIGTERM, self._terminate)
         listener = self._instance.listen() if self._instance and self._launch.front is Front.WINDOW else None
         try:
             while True:
                 session = self._start_session()
+                self._session = session
                 exit_code = self._serve(session, listener)
-                if not session.locking:
+                if not session.locking or self._terminating:
                     return exit_code
         finally:
             if self._instance is not None:
@@ -217,6 +223,12 @@ class Broker:
         if exit_code is not None:
             self._tell(session, WorkerEnded(exit_code=max(exit_code, 0), signal=max(-exit_code, 0)))
 
+    def _terminate(self, _number: int, _frame: FrameType | None) -> None:
+        """The desktop or an administrator ends GovDesk: the session process first, the rest follows."""
+        self._terminating = True
+        if self._session is not None:
+            self._session.process.terminate()
+
     def _raise_asked(self) -> bool:
         return self._instance is not None and self._instance.raise_asked()
 
@@ -233,6 +245,8 @@ class Broker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 session.audit.wait(_AUDIT_CLOSE_SECONDS)
             ladder.stop(session.audit, asked=True)
+        if self._terminating:
+            return 128 + signal.SIGTERM
         if exit_code < 0 and not session.locking:
             os.write(2, _died(-exit_code).encode())
             return 70

@@ -7,6 +7,8 @@ text that stays in free pages (secure_delete) and against keys that linger in fr
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlcipher3.dbapi2 as driver
@@ -58,6 +60,16 @@ def connect(path: Path, key: bytearray) -> driver.Connection:
 def confine(connection: driver.Connection) -> None:
     """Deny ATTACH, DETACH and extension loading from here on (VACUUM, which attaches, goes with them)."""
     connection.set_authorizer(_authorize)
+
+
+@contextmanager
+def unconfined(connection: driver.Connection) -> Iterator[None]:
+    """Lift `confine` for one statement of maintenance: VACUUM attaches a file of its own."""
+    connection.set_authorizer(None)
+    try:
+        yield
+    finally:
+        confine(connection)
 
 
 def _authorize(

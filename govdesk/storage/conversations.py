@@ -181,7 +181,7 @@ class EncryptedConversations:
         return tuple(TurnId(turn) for (turn,) in rows)
 
     def rename(self, conversation: ConversationId, title: str) -> None:
-        """Change the title; the old one is gone from the file.
+        """Change the title; traces of the old one may stay in the encrypted file until the next deletion.
 
         Raises:
             UsageError: there is no such conversation.
@@ -195,7 +195,9 @@ class EncryptedConversations:
         self._database.scrub()
 
     def delete(self, conversation: ConversationId) -> None:
-        """Delete the conversation and everything in it: index, freed pages, write-ahead file, old backups.
+        """Delete the conversation and everything in it: index, pages, write-ahead file, old backups.
+
+        The file is written anew, so the time grows with the whole history (see `Database.compact`).
 
         Raises:
             UsageError: there is no such conversation.
@@ -211,8 +213,8 @@ class EncryptedConversations:
                 (seq,),
             )
             sql.execute("DELETE FROM conversations WHERE seq = ?", (seq,))
-        self._database.scrub()
         self._database.forget_backups()
+        self._database.compact()
 
     def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """Full-text search in titles and messages; any query string is safe.

@@ -16,9 +16,9 @@ from pathlib import Path
 import sqlcipher3.dbapi2 as driver
 import sqlite_utils
 
-from govdesk.errors import HomeError, NewerDatabaseError
+from govdesk.errors import DiskFullError, HomeError, NewerDatabaseError
 from govdesk.storage import diagnosis, faults, migrations
-from govdesk.storage.connection import confine, connect
+from govdesk.storage.connection import confine, connect, unconfined
 from govdesk.storage.files import FILE_MODE, copy_out, remove_database, sync_file, sync_folder
 from govdesk.storage.migrations import Migration
 
@@ -161,6 +161,32 @@ class Database:
             if not self._open:
                 raise faults.closed()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def compact(self) -> None:
+        """After a deletion: write every page anew, so that nothing deleted is left in any.
+
+        `secure_delete` zeroes what a deletion frees, but not the copies that SQLite's balancing of its
+        trees left in the unused room of pages long before (measured: about 1 word in 500 deleted).
+
+        Raises:
+            DiskFullError: `disk.full.compact`; what was deleted is deleted, traces may be in the file.
+            CorruptDatabaseError, InstanceRunningError, UnreadableError (closed)
+        """
+        with self._lock:
+            try:
+                with faults.translated(writing=True):
+                    if not self._open:
+                        raise faults.closed()
+                    with unconfined(self._connection):
+                        self._connection.execute("VACUUM")
+                self.scrub()
+            except DiskFullError:
+                raise DiskFullError(
+                    "There is no space left to clean the history file after a deletion.",
+                    code="disk.full.compact",
+                    kept="What you deleted is deleted; traces of it may still be in the encrypted file.",
+                    todo="Free some space; the next deletion cleans the file.",
+                ) from None
 
     def forget_backups(self) -> None:
         """Remove the copies made before migrations: they hold what is now deleted.

@@ -32,7 +32,7 @@ from govdesk.policy.loader import trust_roots
 from govdesk.process import environment
 from govdesk.process.channel import Channel, pair
 from govdesk.sandbox import selftest
-from govdesk.storage.conversations import Conversations
+from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from tests.bench.peers import PROMPT
 from tests.processes import DirectBroker
@@ -118,7 +118,7 @@ class WholeLine:
             decider=Decider(self.policy),
             redactor=self.redactor,
             inference=self.supervisor,
-            store=Conversations(self._database),
+            store=EncryptedConversations(self._database),
             clock=_Clock(),
             marking=self.policy.policy.system_high,
             policy_stamp=self.policy.stamp,
