@@ -22,6 +22,7 @@ from govdesk.gui.message import LiveMessage, MessageView
 from govdesk.gui.tasks import Tasks
 from govdesk.gui.transcript import Transcript
 
+_EMPTY_TITLE = "What would you like to know?"
 _EMPTY = (
     "Ask a question below. It is checked against your organisation's policy, redacted, recorded in the audit "
     "log and answered by a model on this computer. Nothing leaves the machine.\n\n"
@@ -30,6 +31,7 @@ _EMPTY = (
 _CHECKING = "Checking the message…"
 _ELSEWHERE = "An answer is still coming in another conversation."
 _LOADING_MODEL = "Loading the model… You can write in the meantime."
+_NO_WORDS = "The model ended without an answer. Ask in another way."
 _KEPT = "Your text is still in the message box."
 
 
@@ -61,7 +63,7 @@ class ChatPage(QWidget):
         self._exact: dict[ConversationId, int] = {}
         self._context_tokens = 0
         self._model_ready = False
-        self.transcript = Transcript()
+        self.transcript = Transcript(_EMPTY_TITLE, _EMPTY)
         self.transcript.why.connect(self.why)
         self.composer = Composer()
         self.composer.send.connect(self._send)
@@ -131,7 +133,7 @@ class ChatPage(QWidget):
         if here and running is not None:
             messages = tuple(m for m in messages if m.turn != running.turn or m.role is not Role.ASSISTANT)
         self._messages = messages
-        self.transcript.show_messages(messages, theme.in_force(), turn, _EMPTY)
+        self.transcript.show_messages(messages, theme.in_force(), turn)
         if here and running is not None and not running.denied:
             self._add_answer(running)
         self._say_state()
@@ -146,9 +148,8 @@ class ChatPage(QWidget):
             why = "" if self._model_ready else _LOADING_MODEL
         self.composer.block(why)
         exact = None if self._shown is None else self._exact.get(self._shown)
-        used = (
-            exact if exact is not None else words.estimated_tokens(sum(len(m.text) for m in self._messages))
-        )
+        estimate = words.estimated_tokens(sum(len(message.text) for message in self._messages))
+        used = estimate if exact is None else exact
         is_exact = exact is not None or not self._messages
         self.composer.set_context(used, self._context_tokens, exact=is_exact)
 
@@ -218,7 +219,9 @@ class ChatPage(QWidget):
 
     def _ended(self, running: _Running, event: Ended) -> None:
         note = " ".join(part for part in (words.outcome(event.outcome), event.explanation) if part)
-        if event.outcome is Outcome.DENIED:
+        if event.outcome is Outcome.COMPLETED and not event.text:
+            note = note or _NO_WORDS
+        elif event.outcome is Outcome.DENIED:
             note = f"{note} {_KEPT}"
         if event.model is not None:
             self._context_tokens = event.model.context_tokens

@@ -10,7 +10,6 @@ from govdesk.gui.desk import Desk
 from govdesk.gui.parts import CardPage, button, label
 from govdesk.gui.tasks import Tasks
 
-
 _TEXT_HEIGHT = 260
 
 

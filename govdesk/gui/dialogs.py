@@ -37,6 +37,7 @@ SHORTCUTS = (
     ("Tab / Shift+Tab", "Next / previous control"),
     ("F1", "These shortcuts"),
 )
+_MAX_ROWS = 13
 _MAX_TITLE_CHARACTERS = 200
 
 
@@ -192,5 +193,6 @@ def table(name: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]
     view.horizontalHeader().setStretchLastSection(True)
     view.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
     view.horizontalHeader().setHighlightSections(False)
-    view.setMinimumHeight(min(len(rows) + 2, 14) * view.verticalHeader().defaultSectionSize())
+    height = min(len(rows) + 1, _MAX_ROWS) * view.verticalHeader().defaultSectionSize() + 8
+    view.setFixedHeight(height)
     return view

@@ -80,6 +80,15 @@ class LiveText(QObject):
         else:
             cursor.setBlockFormat(QTextBlockFormat())
         cursor.insertFragment(QTextDocumentFragment(rendered(markdown, self._theme)))
+        cursor.setPosition(self._anchor)
+        if self._anchor:
+            cursor.movePosition(QTextCursor.MoveOperation.NextBlock)
+        if cursor.block().length() == 1 and cursor.block().next().isValid():
+            # A list or table brought a paragraph of its own: drop the empty one before it.
+            if self._anchor:
+                cursor.deletePreviousChar()
+            else:
+                cursor.deleteChar()
 
     def _settle(self, tail: str) -> None:
         self._anchor = self._document.characterCount() - 1

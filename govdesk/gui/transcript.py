@@ -17,11 +17,16 @@ _AT_END_PIXELS = 24
 
 
 class Transcript(QScrollArea):
-    """Shows a window of `STEP` messages, and more on request; follows the end while the person is there."""
+    """Shows a window of `STEP` messages, and more on request; follows the end while the person is there.
+
+    Args:
+        empty_title: for a conversation without messages.
+        empty_words: under it.
+    """
 
     why = Signal(tuple)
 
-    def __init__(self) -> None:
+    def __init__(self, empty_title: str, empty_words: str) -> None:
         super().__init__()
         self.setWidgetResizable(True)
         self.setAccessibleName("Messages")
@@ -33,7 +38,12 @@ class Transcript(QScrollArea):
         self.later = button("Show later", "quiet", name="Show later messages")
         self.earlier.clicked.connect(self._show_earlier)
         self.later.clicked.connect(self._show_later)
-        self.empty = label("", "muted")
+        self.empty = QWidget()
+        words = QVBoxLayout(self.empty)
+        words.setContentsMargins(8, 48, 8, 8)
+        words.setSpacing(10)
+        words.addWidget(label(empty_title, "title"))
+        words.addWidget(label(empty_words, "muted"))
         self.column = QVBoxLayout()
         self.column.setSpacing(10)
         middle = QWidget()
@@ -60,21 +70,17 @@ class Transcript(QScrollArea):
         bar.rangeChanged.connect(self._range_changed)
         bar.valueChanged.connect(self._moved)
 
-    def show_messages(
-        self, messages: tuple[Message, ...], theme: Theme, turn: TurnId | None = None, empty: str = ""
-    ) -> None:
+    def show_messages(self, messages: tuple[Message, ...], theme: Theme, turn: TurnId | None = None) -> None:
         """Show a conversation's end, or the place of a turn in it.
 
         Args:
             messages: all of them; those out of sight cost nothing.
             theme: colours.
             turn: put this turn into view instead of the end.
-            empty: words for a conversation without messages.
         """
         self._clear()
         self._messages, self._theme = messages, theme
-        self.empty.setText(empty)
-        self.empty.setVisible(bool(empty) and not messages)
+        self.empty.setVisible(not messages)
         self._first = max(0, len(messages) - STEP)
         self._last = len(messages)
         target = next((i for i, m in enumerate(messages) if turn is not None and m.turn == turn), None)

@@ -34,6 +34,8 @@ class Workspace(QWidget):
         self.page = ChatPage(unlocked.chat, unlocked.store, tasks)
         self.title = label("New conversation", "heading", wrap=False)
         self.title.setMinimumWidth(60)
+        left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
+        self.title.setAlignment(left | Qt.AlignmentFlag.AlignVCenter)
         self.mark = label("", "mark", wrap=False)
         self.model_words = label("loading the model…", "muted", wrap=False)
         self.model_again = button("Try again", "quiet", name="Try to load the model again")

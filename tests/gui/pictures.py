@@ -50,10 +50,9 @@ ARABIC = "يقارن التقرير بين **ثلاثة موانئ** من حيث
 
 
 def desk(system_high="UNCLASSIFIED", **more):
-    from tests.fakes import FakeDesk, finding, policy
-
     from govdesk.domain.ids import TurnId
     from govdesk.domain.turn import Message, Outcome, Role
+    from tests.fakes import FakeDesk, finding, policy
 
     made = FakeDesk(policy(system_high, **more))
     now = time.time_ns()
@@ -86,7 +85,6 @@ def desk(system_high="UNCLASSIFIED", **more):
 
 
 def draw(folder: Path, scheme: str, scale: str) -> None:
-    from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
@@ -94,6 +92,7 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     from govdesk.errors import WorkerError
     from govdesk.gui import dialogs, theme
     from govdesk.gui.window import Window
+    from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding
 
     application = QApplication(["pictures"])
     application.setStyle("Fusion")
@@ -180,7 +179,7 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
         row = next(c for c in work.side.conversations if c.title == title)
         work.side.choose(row)
         work._open(row, None)
-        until(lambda: work.page.transcript.views)
+        until(lambda: work.page._messages == made.store.messages(row.id))
 
     choose("Port study")
     save(window, "chat")

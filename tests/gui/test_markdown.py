@@ -1,0 +1,221 @@
+"""Model output is shown as text with a shape: nothing loads, opens, runs or hides."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QDesktopServices, QTextDocument
+
+from govdesk.gui.markdown import SafeDocument, open_fence, plain, rendered, settled_length
+from govdesk.gui.safe_text import SafeText
+from govdesk.gui.streaming import MAX_TAIL_CHARACTERS, LiveText
+from govdesk.gui.theme import LIGHT
+
+
+def fragments(document):
+    block = document.begin()
+    while block.isValid():
+        walker = block.begin()
+        while not walker.atEnd():
+            yield walker.fragment()
+            walker += 1
+        block = block.next()
+
+
+def nothing_armed(document):
+    for fragment in fragments(document):
+        shape = fragment.charFormat()
+        assert not shape.isImageFormat()
+        assert not shape.isAnchor()
+        assert not shape.anchorHref()
+        assert not shape.toolTip()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "![x](file:///etc/passwd)",
+        "![x](http://example.invalid/x.png)",
+        "![x][r]\n\n[r]: http://example.invalid/x.png",
+        "[![x](qrc:/x.png)](javascript:alert(1))",
+        "| ![x](/etc/hostname) |\n|---|\n| ![y](:/a) |",
+        "- ![x](data:image/png;base64,iVBORw0KGgo=)",
+        '[go](javascript:alert(1) "title")',
+        "<javascript:alert(1)> https://example.invalid www.example.invalid a@example.invalid",
+    ],
+)
+def test_images_and_links_become_words(qtbot, source):
+    document = rendered(source, LIGHT)
+    nothing_armed(document)
+    assert "\ufffc" not in document.toPlainText()
+
+
+def test_a_links_address_is_shown():
+    assert "click (javascript:alert(1))" in rendered("[click](javascript:alert(1))", LIGHT).toPlainText()
+    assert rendered("<https://a.invalid/x>", LIGHT).toPlainText() == "https://a.invalid/x"
+
+
+def test_html_is_text():
+    source = (
+        '<script>alert(1)</script> <img src="file:///etc/passwd"> <b>x</b>\n\n<iframe src="http://a.invalid">'
+    )
+    text = rendered(source, LIGHT).toPlainText()
+    for part in ("<script>alert(1)</script>", "<img src=", "<b>x</b>", "<iframe"):
+        assert part in text
+    nothing_armed(rendered(source, LIGHT))
+
+
+def test_no_resource_is_ever_opened(qtbot, tmp_path):
+    picture = tmp_path / "secret.png"
+    picture.write_bytes(b"not read")
+    view = SafeText("text")
+    qtbot.addWidget(view)
+    document = SafeDocument()
+    document.setMarkdown(f"![x]({picture})")  # without our walk: the second line of defence alone
+    asked = []
+    inner = document.loadResource
+    document.loadResource = lambda kind, name: asked.append(name) or inner(kind, name)
+    view.show_document(document)
+    view.show()
+    view.grab()
+    image = document.resource(QTextDocument.ResourceType.ImageResource, QUrl(str(picture)))
+    assert image.width() == 1
+    style = document.resource(QTextDocument.ResourceType.StyleSheetResource, QUrl("file:///etc/passwd"))
+    assert not bytes(style)
+
+
+def test_clicking_a_link_opens_nothing(qtbot, monkeypatch):
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
+    view = SafeText("text")
+    qtbot.addWidget(view)
+    view.resize(300, 100)
+    view.show_document(rendered("[click](https://example.invalid)", LIGHT))
+    view.show()
+    for x in range(5, 200, 15):
+        qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=view.rect().topLeft() + view.rect().center() * 0 + type(view.rect().center())(x, 12))  # fmt: skip
+        assert not view.anchorAt(type(view.rect().center())(x, 12))
+    assert not opened
+    assert not view.textInteractionFlags() & Qt.TextInteractionFlag.LinksAccessibleByMouse
+    assert not view.textInteractionFlags() & Qt.TextInteractionFlag.TextEditable
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("a\u202eb", "a⟨U+202E⟩b"),
+        ("a&#x202e;b", "a⟨U+202E⟩b"),
+        ("a&#8238;b", "a⟨U+202E⟩b"),
+        ("a&zwnj;b", "a⟨U+200C⟩b"),
+        ("\x1b[31mred", "⟨U+001B⟩[31mred"),
+        ("a\u200bb", "a⟨U+200B⟩b"),
+        ("`a\u202eb`", "a⟨U+202E⟩b"),
+        ("[a](http://x.invalid/&#x202e;y)", "a (http://x.invalid/"),
+        ("\ufdd0a\ufdd1", "⟨U+FDD0⟩a⟨U+FDD1⟩"),
+    ],
+)
+def test_hidden_characters_are_seen(source, seen):
+    text = rendered(source, LIGHT).toPlainText()
+    assert seen in text
+    assert "\u202e" not in text
+
+
+def test_front_matter_is_not_swallowed():
+    assert "hidden: words" in rendered("---\nhidden: words\n---\nshown", LIGHT).toPlainText()
+
+
+def test_plain_text_keeps_markup_as_typed():
+    assert plain("**a** <b> \u202e").toPlainText() == "**a** <b> ⟨U+202E⟩"
+
+
+def test_markdown_has_its_shape():
+    document = rendered("# H\n\n**b** `c`\n\n| a |\n|---|\n| 1 |\n\n```\nx\n```\n", LIGHT)
+    weights = {f.text(): f.charFormat().fontWeight() for f in fragments(document)}
+    assert weights["b"] >= 700
+    assert document.rootFrame().childFrames()
+    assert "**" not in document.toPlainText()
+
+
+@given(st.text(max_size=300))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_rendered_unarmed(qapp, text):
+    nothing_armed(rendered(text, LIGHT))
+
+
+PARTS = [
+    "word ",
+    "**b** ",
+    "\n",
+    "\n\n",
+    "- a\n",
+    "1. x\n",
+    "| a | b |\n|---|---|\n| 1 | 2 |\n",
+    "# h\n",
+    "> q\n",
+]
+
+
+def test_settled_length_stops_before_what_may_still_change():
+    assert settled_length("one\n\ntwo") == 5
+    assert settled_length("one\ntwo") == 0
+    assert settled_length("```\na\n\nb") == 0
+    assert settled_length("```\na\n\nb\n```\n\nc") == len("```\na\n\nb\n```\n\n")
+    assert settled_length("````\n```\n\nstill") == 0
+    assert open_fence("text\n~~~py\ncode") == "~~~"
+    assert open_fence("```\ncode\n```\n") == ""
+
+
+def live(qtbot):
+    view = SafeText("live")
+    qtbot.addWidget(view)
+    view.resize(500, 100)
+    return view, LiveText(view, LIGHT)
+
+
+def test_streamed_text_looks_like_the_whole_and_ends_exact(qtbot):
+    view, streaming = live(qtbot)
+    text = "Intro:\n\n- one\n- **two**\n\n## Head\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n\nmore\n```\n\nEnd."
+    for at in range(0, len(text), 5):
+        streaming.feed(text[at : at + 5])
+        if at % 4 == 0:
+            streaming._frame()
+    streaming._frame()
+    assert view.document().toPlainText() == rendered(text, LIGHT).toPlainText()
+    streaming.end(text)
+    assert view.document().toPlainText() == rendered(text, LIGHT).toPlainText()
+
+
+def test_a_frame_renders_the_tail_only_however_long_the_answer(qtbot, monkeypatch):
+    view, streaming = live(qtbot)
+    rendered_lengths = []
+
+    def watched(text, theme):
+        rendered_lengths.append(len(text))
+        return rendered(text, theme)
+
+    monkeypatch.setattr("govdesk.gui.streaming.rendered", watched)
+    streaming.feed("```\n")
+    for _ in range(300):
+        streaming.feed("a line of code that goes on\n" * 4)
+        streaming._frame()
+    assert max(rendered_lengths) <= 2 * MAX_TAIL_CHARACTERS
+    assert view.document().toPlainText().count("a line of code") == 1200
+
+
+def test_a_lone_huge_line_does_not_grow_the_tail(qtbot):
+    view, streaming = live(qtbot)
+    for _ in range(50):
+        streaming.feed("x" * 1000)
+        streaming._frame()
+    assert len(streaming._tail) <= MAX_TAIL_CHARACTERS
+    assert view.document().toPlainText().count("x") == 50_000
+
+
+def test_parts_join_until_the_next_frame(qtbot, monkeypatch):
+    _, streaming = live(qtbot)
+    frames = []
+    monkeypatch.setattr("govdesk.gui.streaming.rendered", lambda t, m: frames.append(t) or rendered(t, m))
+    for _ in range(200):
+        streaming.feed("w ")
+    qtbot.wait(120)
+    assert len(frames) <= 2
