@@ -1,4 +1,4 @@
-"""Logs for the audit's tests: made by the real writer under a clock of our own, with file faults on demand."""
+"""Logs for the audit's tests: made by the real writer under our own clock, with file faults on demand."""
 
 from __future__ import annotations
 

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import threading
 from collections.abc import Callable
 
 from govdesk import config
+from govdesk.app.rules import POLICY_FOLDER, build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
 from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
-from govdesk.cli.policy import check_marking
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
-from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import GovDeskError, KnownError
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
-from govdesk.marking import spillage
 from govdesk.policy.decisions import Decider
-from govdesk.policy.loader import policy_in_force, trust_roots
+from govdesk.policy.loader import trust_roots
 from govdesk.process.link import BrokerLink
-from govdesk.redaction.engine import Engine
-from govdesk.redaction.packs import load_packs
 from govdesk.sandbox import selftest
 from govdesk.session import passphrase as passphrase_rules
 from govdesk.session.key_slots import KeySlots
@@ -37,26 +32,7 @@ from govdesk.session.keys import DataKeys, Purpose
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 
-_POLICY_FOLDER = config.RESOURCES / "policy"
 _RAISE_SECONDS = 0.25
-
-
-def load_policy() -> tuple[PolicyInForce, str]:
-    """The policy in force, and why the file could not be used (empty when it could)."""
-    today = datetime.datetime.now(datetime.UTC).date()
-    policy, problem = policy_in_force(
-        _POLICY_FOLDER, check_marking=check_marking, today=today, installed=False
-    )
-    return policy, problem.explain() if problem else ""
-
-
-def build_redactor(policy: PolicyInForce) -> Engine:
-    """Redaction under a policy, with the shipped recognizers."""
-    system_high = policy.policy.system_high
-    recognizers = load_packs(
-        config.RESOURCES / "recognizers", lambda text: spillage.exceeds(text, system_high)
-    )
-    return Engine(recognizers, policy.policy)
 
 
 class SessionDesk:
@@ -181,7 +157,7 @@ class SessionDesk:
         except GovDeskError:
             self.profile.key_slots.unlink()  # keys to nothing: the next try starts afresh
             raise
-        return str(code)
+        return code.text
 
     def unlock(self, passphrase: str) -> Unlocked:
         """Open history with a passphrase."""
@@ -239,7 +215,7 @@ class SessionDesk:
     def _find_model(self) -> catalogue.Model:
         return catalogue.approved_model(
             (config.MODELS, self.profile.models),
-            trust_roots(_POLICY_FOLDER / "trust"),
+            trust_roots(POLICY_FOLDER / "trust"),
             self.policy.policy.models.approved,
         )
 

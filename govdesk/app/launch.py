@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import sys
 import tempfile
 
 from govdesk import config
-from govdesk.cli import commands
+from govdesk.cli import commands, redact
 from govdesk.errors import HomeError, InstanceRunningError
 from govdesk.hardening import harden
 from govdesk.process import environment as env
@@ -33,8 +34,7 @@ def command(arguments: list[str]) -> int:
         return commands.run_alone(parsed)
     profile = config.profile(os.environ)
     if parsed.needs is commands.Needs.AUDIT_IF_PROFILE and not profile.exists:
-        raise_and_prove(Wall.SEALED)
-        return commands.run_alone(parsed)
+        return _redact_alone(parsed)
     if parsed.needs is commands.Needs.WINDOW and not env.display_available(os.environ):
         return _without_display(profile)
     if parsed.needs is commands.Needs.WINDOW:
@@ -47,6 +47,15 @@ def command(arguments: list[str]) -> int:
         )
     front = Front.WINDOW if parsed.needs is commands.Needs.WINDOW else Front.TERMINAL
     return _broker(front, profile, arguments, passed)
+
+
+def _redact_alone(parsed: argparse.Namespace) -> int:
+    """Redaction needs no profile; without one there is no log to record in."""
+    raise_and_prove(Wall.SEALED)
+    from govdesk.app.rules import build_redactor, load_policy
+
+    policy, _ = load_policy()
+    return redact.redact(parsed, build_redactor(policy), policy.stamp, lambda _counts: None)
 
 
 def _broker(front: Front, profile: config.Profile, arguments: list[str], passed: tuple[int, ...]) -> int:

@@ -16,6 +16,8 @@ from govdesk.audit.walk import Place
 
 MAX_LATER_KEYS = 20_000
 """How many later keys are tried on a MAC that does not fit (a second or so)."""
+_KEYS_AHEAD = 64
+"""How far past the state's key: whoever stole that one can go on from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +103,25 @@ def _in_place(
         # Without MACs either of two lines can be the changed one; whatever follows vouches for this one.
         vouched = following.prev if following else (state.head if state else None)
         return (Bad(before.seq, before.length) if vouched == bad.hash else here), Attack.EDIT
-    if at.key is not None and _fits_later_key(bad.line, at.key, log):
+    if at.key is not None and _fits_later_key(bad.line, at.key, log, _later_keys(at, state)):
         return here, Attack.RESEALED
     if bad.prev == at.head and following is not None and following.prev == bad.hash:
         return here, Attack.REBUILT if at.key is not None else Attack.EDIT
     return here, Attack.EDIT
 
 
-def _fits_later_key(line: Line, key: bytes, log: str) -> bool:
+def _later_keys(at: Place, state: State | None) -> int:
+    if state is None:
+        return MAX_LATER_KEYS
+    return min(MAX_LATER_KEYS, max(0, state.seq - at.seq) + _KEYS_AHEAD)
+
+
+def _fits_later_key(line: Line, key: bytes, log: str, count: int) -> bool:
     try:
         found, unsigned = record.decode(line.untrusted)
     except NotCanonicalError:
         return False
-    for _ in range(MAX_LATER_KEYS):
+    for _ in range(count):
         key = chain.next_key(key, log)
         if chain.mac_fits(found.mac, unsigned, key):
             return True

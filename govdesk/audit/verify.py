@@ -90,6 +90,9 @@ class _Verification:
             fault = self._walk.take(line) if line.whole else Fault.FORM
             if fault is None and self._walk.format > chain.FORMAT:
                 fault = self._newer()
+            if fault is Fault.FORM and self._is_torn(file, line):
+                self._unfinished_bytes = len(line.untrusted) + 1
+                break
             if fault is not None:
                 place, before = self._walk.place, self._walk.before
                 bad, attack = diagnose(file, self._walk.log, place, before, self._before)
@@ -97,6 +100,17 @@ class _Verification:
             if (wrong := self._at_state()) is not None:
                 return wrong
         return None
+
+    def _is_torn(self, file: BinaryIO, line: reading.Line) -> bool:
+        """The machine stopped when the line's length was on the disk and not all of its bytes.
+
+        Such a line is the last, has zeros in it, and the state does not know of it: the next start
+        keeps it aside.
+        """
+        if b"\0" not in line.untrusted or line.end < os.fstat(file.fileno()).st_size:
+            return False
+        at = self._state()
+        return at is not None and at.length <= line.offset
 
     def _newer(self) -> Fault:
         """A newer format is not ours to judge; one that the state does not know is a changed line."""

@@ -72,10 +72,8 @@ def run_chat(parsed: argparse.Namespace, desk: Desk) -> int:
     if input("Type yes to accept: ").strip().lower() != "yes":
         return 1
     desk.record_consent("typed yes")
-    if desk.profile.exists:
-        unlocked = desk.unlock(passphrase.read(parsed))
-    else:
-        unlocked = _first_run(parsed, desk)
+    exists = desk.profile.exists
+    unlocked = desk.unlock(passphrase.read(parsed)) if exists else _first_run(parsed, desk)
     conversation: ConversationId | None = None
     print("\nAsk; an empty line or Ctrl-D ends, Ctrl-C stops an answer.")
     while prompt := _line():

@@ -89,8 +89,6 @@ def run_alone(parsed: argparse.Namespace) -> int:
             return policy.run(parsed)
         case "marking":
             return marking.run(parsed)
-        case "redact":
-            return redact.run_alone(parsed)
     raise BugError(f"No way to run {parsed.command} alone.")
 
 

@@ -17,7 +17,7 @@ QUESTION = (
 
 
 def run(desk: Desk) -> int:
-    """Create the throw-away profile, ask, print answer, decision, findings and audit records; the exit code."""
+    """Make the throw-away profile, ask, print answer, decision, findings and records; the exit code."""
     desk.record_consent("sample run, nobody to ask")
     passphrase = secrets.token_hex(16)
     desk.create_profile(passphrase)
@@ -28,7 +28,8 @@ def run(desk: Desk) -> int:
     ended = ask.turn(unlocked, None, QUESTION, Sampling(max_tokens=120, temperature=0.0), quiet=False)
     seen = unlocked.store.messages(ended.conversation)[0].text if ended.conversation else ""
     model = f"{ended.model.name}, SHA-384 {ended.model.digest[:16]}…" if ended.model else "none"
-    rate = ended.usage.answer_tokens / max(ended.usage.total_seconds - ended.usage.first_token_seconds, 1e-3)
+    usage = ended.usage
+    rate = usage.answer_tokens / max(usage.total_seconds - usage.first_token_seconds, 1e-3)
     print(f"\nmodel saw  {seen}")
     print(
         f"decision   {'denied' if ended.outcome is Outcome.DENIED else 'permitted'} under {desk.policy.stamp}"

@@ -2,8 +2,8 @@
 
 A pack is a TOML file, decoded strictly. Every recognizer shows in its examples what it finds
 (`positive`, the finding between « and ») and what it does not (`negative`). The examples run
-each time the pack is loaded, on the whole text and character by character. An example may be a list of strings, which are
-joined: so that no string in a pack looks like a live credential.
+each time the pack is loaded. An example may be a list of strings, which are joined: so that no
+string in a pack looks like a live credential.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from govdesk.errors import KnownError
 from govdesk.redaction.fold import fold
 from govdesk.redaction.pattern import Pattern, PatternError, compile_pattern
 from govdesk.redaction.recognizer import (
-    ACCEPTED,
     Context,
-    Cursor,
     Hit,
     PatternRecognizer,
     Recognizer,
@@ -68,6 +66,7 @@ class RecognizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positive: Annotated[list[Example], Meta(min_length=1)]
     negative: Annotated[list[Example], Meta(min_length=1)]
     ignore_case: bool = False
+    whole: bool = False
     swallow_to: str = ""
     left: str = ""
     right: str = ""
@@ -160,6 +159,7 @@ def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recogniz
         pattern=pattern,
         score=rule.score,
         on_lower=rule.ignore_case,
+        whole=rule.whole,
         gate=tuple(rule.gate),
         right=re.compile(f"[{rule.right}]", re.ASCII) if rule.right else None,
         validator=_validator(name, rule, exceeds_system),
@@ -212,7 +212,7 @@ def _prove(name: str, rule: RecognizerRule, recognizer: Recognizer) -> None:
 
 
 def _found(recognizer: Recognizer, text: str) -> list[tuple[int, int]]:
-    """Spans (in the folded text) of the whole, united; an error if the text in parts gives others."""
+    """Spans found, united, in the folded text."""
     folded, _ = fold(text)
     return _united(recognizer.cursor().advance(Window(folded, final=True)))
 

@@ -128,6 +128,7 @@ class PatternRecognizer:
 
     Attributes:
         on_lower: the pattern is matched on the text in lower case.
+        whole: a match that the validator refuses is not tried shorter.
         gate: one of these (lower case) is in every match: where none is, nothing is tried.
         right: content of the class that may not follow a match.
         before, after: characters of context on either side.
@@ -139,6 +140,7 @@ class PatternRecognizer:
     pattern: Pattern
     score: float
     on_lower: bool = False
+    whole: bool = False
     gate: tuple[str, ...] = ()
     right: re.Pattern[str] | None = None
     validator: Callable[[str], bool] | None = None
@@ -160,9 +162,10 @@ class PatternRecognizer:
         """The finding that begins where the pattern matched, if there is one."""
         start, end = match.span("span") if self.pattern.has_span else match.span()
         if self.validator is not None and not self.validator(window.text[start:end]):
-            end = self._shorter(window, match)
-            if not end:
+            shorter = self._shorter(window, match)
+            if shorter is None:
                 return None
+            end = shorter
         if self.stop_words and window.lower[start:end] in self.stop_words:
             return None
         score = self._score(window.lower, start, end)
@@ -170,17 +173,17 @@ class PatternRecognizer:
             return None
         return Hit(window.base + start, window.base + end, score, self)
 
-    def _shorter(self, window: Window, match: re.Match[str]) -> int:
-        """The longest shorter end that is valid; 0 when there is none."""
-        if self.pattern.has_span or self.validator is None:
-            return 0
+    def _shorter(self, window: Window, match: re.Match[str]) -> int | None:
+        """The longest shorter end that is valid."""
+        if self.whole or self.pattern.has_span or self.validator is None:
+            return None
         start, text = match.start(), window.lower if self.on_lower else window.text
         for end in range(match.end() - 1, start + self.pattern.shortest - 1, -1):
             if self.right is not None and self.right.match(text, end):
                 continue
             if self.pattern.core.fullmatch(text, start, end) and self.validator(window.text[start:end]):
                 return end
-        return 0
+        return None
 
     def _score(self, lowered: str, start: int, end: int) -> float:
         better = worse = 0.0

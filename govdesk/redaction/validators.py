@@ -31,10 +31,19 @@ _IBAN_LENGTHS = {
 """SWIFT IBAN Registry: country and total length."""
 _NOT_DIGITS = re.compile(r"[^0-9]")
 _NOT_ALNUM = re.compile(r"[^0-9A-Z]")
-_CARD_BEGINS = re.compile(r"[2-6]|1800|0604|8[12]|9792")
-"""Issuer prefixes in use (ISO/IEC 7812-1 major industries 2 to 6, and the few schemes outside them)."""
+_CARD_NETWORKS = (
+    (re.compile(r"4"), (13, 16, 19)),  # Visa
+    (re.compile(r"5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)"), (16,)),  # Mastercard
+    (re.compile(r"3[47]"), (15,)),  # American Express
+    (re.compile(r"30[0-5]|3[689]"), (14, 15, 16, 17, 18, 19)),  # Diners
+    (re.compile(r"35|62|60|64|65"), (16, 17, 18, 19)),  # JCB, UnionPay, Discover, RuPay
+    (re.compile(r"2131|1800"), (15,)),  # JCB
+    (re.compile(r"220[0-4]|8[12]|9792"), (16, 17, 18, 19)),  # Mir, RuPay, Troy
+    (re.compile(r"0604|5[0678]|6"), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro
+)
+"""Issuer prefixes in use and how long their numbers are (ISO/IEC 7812-1)."""
 _DATE = re.compile(r"(?:(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)")
-_REFERENCE = re.compile(r"[$<%{(\[]|(?:os|env|process|self|config|settings|args)\b[.\[(]", re.IGNORECASE)
+_REFERENCE = re.compile(r"[$<%{(\[]|[A-Za-z_]+(?:\.[A-Za-z_]+)*[(\[]|[A-Za-z_]+(?:\.[A-Za-z_]+)+[);]*$")
 
 
 def digits(text: str) -> str:
@@ -54,14 +63,19 @@ def luhn(text: str) -> bool:
 
 
 def card(text: str) -> bool:
-    """A payment card's number: 12 to 19 digits, check digit, a prefix in use, not one digit only."""
+    """A payment card's number: a network's prefix and length, and the check digit."""
     number = digits(text)
     return (
-        12 <= len(number) <= 19
+        any(len(number) in lengths and begins.match(number) for begins, lengths in _CARD_NETWORKS)
         and len(set(number)) > 1
-        and _CARD_BEGINS.match(number) is not None
         and luhn(number)
     )
+
+
+def card_any(text: str) -> bool:
+    """12 to 19 digits with a right check digit, whatever the prefix: for where the words around say card."""
+    number = digits(text)
+    return 12 <= len(number) <= 19 and len(set(number)) > 1 and luhn(number)
 
 
 def ssn(text: str) -> bool:
@@ -95,13 +109,13 @@ def ipv4(text: str) -> bool:
 
 
 def ipv6(text: str) -> bool:
-    """An IPv6 address that prose or source code does not write by chance: `a::b` is none, `fe80::1` is."""
+    """An IPv6 address that source code does not write by chance (`a::b`, `[::1]`); `::1` names no machine."""
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
         return False
     groups = [group for group in text.split(":") if group]
-    return text == "::1" or (len(groups) > 1 and any(c.isdigit() for c in text))
+    return len(groups) > 1 and any(c.isdigit() for c in text)
 
 
 def phone(text: str) -> bool:
@@ -137,13 +151,19 @@ def random_looking(text: str) -> bool:
 
 
 def password(text: str) -> bool:
-    """A value that is written out: not a reference to one, not a mask, not the name of a type."""
+    """A value that is written out: not a reference to one, not a mask, not a call."""
     return len(set(text)) > 2 and _REFERENCE.match(text) is None
+
+
+def password_said(text: str) -> bool:
+    """The same in a sentence, where a plain word is no password: a digit or a sign is in it."""
+    return password(text) and not text.rstrip(".!?)").isalpha()
 
 
 VALIDATORS: dict[str, Validator] = {
     "luhn": luhn,
     "card": card,
+    "card-any": card_any,
     "ssn": ssn,
     "iban": iban,
     "ipv4": ipv4,
@@ -152,5 +172,6 @@ VALIDATORS: dict[str, Validator] = {
     "jwt": jwt,
     "random-looking": random_looking,
     "password": password,
+    "password-said": password_said,
 }
 """By the name that packs use. `exceeds-system` is added when packs are loaded."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from govdesk import config
-from govdesk.app import desk as composition
+from govdesk.app import rules as composition
 from govdesk.audit.client import AuditClient
 from govdesk.chat.service import ChatService
 from govdesk.domain.frames import FromAudit

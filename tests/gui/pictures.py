@@ -43,7 +43,8 @@ def ratio(cranes: int, depth: float) -> float:
 
 HOSTILE = """Look: ![logo](file:///etc/passwd) and [click here](javascript:alert(1)).
 
-<script>alert("x")</script> <b>bold?</b> admin\u202etxt.exe &#x202e;reversed \x1b[31mred\x1b[0m zero\u200bwidth"""
+<script>alert("x")</script> <b>bold?</b> admin\u202etxt.exe &#x202e;reversed
+\x1b[31mred\x1b[0m zero\u200bwidth"""
 
 RUSSIAN = "Кратко: в отчёте сравниваются **три порта** по глубине, числу кранов и наличию железной дороги."
 ARABIC = "يقارن التقرير بين **ثلاثة موانئ** من حيث العمق وعدد الرافعات وخطوط السكك الحديدية."
@@ -183,12 +184,18 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
 
     choose("Port study")
     save(window, "chat")
-    for title, name in (("Odd answers", "chat-hostile"), ("Порты: сравнение", "chat-russian"), ("مقارنة الموانئ", "chat-arabic"), ("Ten thousand messages", "chat-10000")):  # fmt: skip
+    for title, name in (
+        ("Odd answers", "chat-hostile"),
+        ("Порты: сравнение", "chat-russian"),
+        ("مقارنة الموانئ", "chat-arabic"),
+        ("Ten thousand messages", "chat-10000"),
+    ):
         choose(title)
         save(window, name)
     choose("Port study")
     gate = threading.Event()
-    made.chat.script = Script(answer=("Vestmouth is the best choice:\n\n", "- it is the deepest\n", "- it has **nine cr"), reading=((920, 2048),), wait_for=gate, held=28)  # fmt: skip
+    answer = ("Vestmouth is the best choice:\n\n", "- it is the deepest\n", "- it has **nine cr")
+    made.chat.script = Script(answer=answer, reading=((920, 2048),), wait_for=gate, held=28)
     work.page.composer.box.setPlainText("Summarise in five lines.\nUse plain words.")
     save(window, "chat-draft")
     work.page.composer.send_button.click()
@@ -213,7 +220,9 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     until(lambda: not work.page.running)
     save(window, "chat-denied")
     work.page.composer.clear()
-    made.chat.script = Script(during=WorkerError("The model's process ended.", kept="What came so far is kept.", todo="Ask again; a new one is started."))  # fmt: skip
+    todo = "Ask again; a new one is started."
+    ended = WorkerError("The model's process ended.", kept="What came so far is kept.", todo=todo)
+    made.chat.script = Script(during=ended)
     work.page.composer.box.setPlainText("Once more, please.")
     work.page.composer.send_button.click()
     until(lambda: not work.page.running)

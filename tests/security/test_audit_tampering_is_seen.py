@@ -245,11 +245,10 @@ def test_structural_edits(tmp_path: Path) -> None:
         assert report.state is LogState.TAMPERED, (edit.__name__, run)
         assert report.looks_like in names, (edit.__name__, run, report)
         seen[edit.__name__] += 1
-        with pytest.raises(AuditClosedError):  # nor does the writer go on with the end of it changed
-            if changed[-1] != lines[-1] or len(changed) != len(lines):
-                write_state(folder, honest)
+        if changed[-1] != lines[-1] or len(changed) != len(lines):
+            write_state(folder, honest)
+            with pytest.raises(AuditClosedError):  # nor does the writer go on after a changed end
                 Writer(folder, Clock(), files=Quick())
-            raise AuditClosedError("the end is as it was: only verifying reads the middle")
     print(f"{EXAMPLES} structural edits, all seen and named: {dict(seen)}")
 
 

@@ -29,7 +29,6 @@ OWN = (b'"event":"log.', b'"event":"audit.failure"')
 def use(folder: Path, files: Faulty, clock: Clock, records: int) -> dict[int, str]:
     """Open and append until something happens; what was acknowledged."""
     acknowledged: dict[int, str] = {}
-    writer = None
     try:
         writer = Writer(folder, clock, (officer()[1],), files=files)
         for number in range(records):
@@ -37,11 +36,7 @@ def use(folder: Path, files: Faulty, clock: Clock, records: int) -> dict[int, st
             acknowledged[written.seq] = written.line_sha384
         writer.close()
     except (AuditClosedError, Crash):
-        if writer is not None and not isinstance(writer, Crash):
-            with pytest.raises((AuditClosedError, Crash)):  # closed for good, or gone
-                if files.kind in ("kill", "power"):
-                    raise Crash from None
-                writer.append(entry(0))
+        pass
     finally:
         files.abandon()
     return acknowledged
@@ -97,7 +92,6 @@ def test_every_operation_every_fault(tmp_path: Path) -> None:
             line for seq, line in enumerate(lines) if seq not in acknowledged and not has_own_event(line)
         ]
         assert len(extra) <= runs, (at, kind, files.hit)
-        assert sum(seq > max(new, default=0) for seq in acknowledged) <= len(acknowledged)
         assert torn_files(folder) - before <= 2, (at, kind, files.hit)
         torn += torn_files(folder) > before
         report = verify(folder, officer()[0])

@@ -1,0 +1,348 @@
+"""One turn as a person sees it, whatever comes."""
+
+import threading
+import time
+
+import pytest
+from PySide6.QtCore import QMimeData, Qt, QUrl
+from PySide6.QtWidgets import QTableView
+
+from govdesk.domain.redaction import Operator
+from govdesk.domain.turn import Outcome, Role
+from govdesk.errors import AuditClosedError, ModelError, WorkerError
+from govdesk.gui.composer import LARGE_PASTE_CHARACTERS, MAX_PROMPT_CHARACTERS
+from govdesk.gui.dialogs import MarkedDialog
+from govdesk.gui.message import SHOWN_CHARACTERS
+from tests.fakes import DENY, FakeDesk, Script, finding
+
+
+def shown(page):
+    return [view.body.document().toPlainText() for view in page.transcript.views]
+
+
+def note(view):
+    return view.note.text() if view._note_frame.isVisible() else ""
+
+
+def test_a_question_is_answered_and_the_box_is_empty(enter, ask, desk):
+    window = enter(desk)
+    page = ask(window, "What is it?")
+    assert desk.chat.prompts == ["What is it?"]
+    assert shown(page) == ["What is it?", "Hello there."]
+    assert page.composer.box.toPlainText() == ""
+    assert window.workspace.title.text() == "What is it?"
+    assert "tokens/s" in page.transcript.views[1].details.text()
+    assert page.composer.send_button.isVisible()
+    assert not page.composer.stop_button.isVisible()
+
+
+def test_the_prompt_is_shown_as_redaction_left_it(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(prompt="My number is [US_SSN].", prompt_findings=(finding("US_SSN", 13, 24),))
+    page = ask(window, "My number is 123-45-6789.")
+    assert shown(page)[0] == "My number is [US_SSN]."
+    assert "123-45" not in " ".join(view.text for view in page.transcript.views)
+    assert "US_SSN" in page.transcript.views[0].chip.text()
+
+
+def test_why_redacted_tells_type_rule_and_what_was_done(qtbot, enter, ask, desk):
+    window = enter(desk)
+    found = (finding("US_SSN", 3, 14), finding("EMAIL_ADDRESS", 20, 30, Operator.MASK))
+    desk.chat.script = Script(answer_findings=found)
+    page = ask(window, "x")
+    page.transcript.views[1].chip.click()
+    dialog = window.findChildren(MarkedDialog)[0]
+    model = dialog.findChild(QTableView).model()
+    cells = {model.item(row, column).text() for row in range(2) for column in range(5)}
+    assert {"US_SSN", "us-ssn", "3 to 14", "EMAIL_ADDRESS", "partly hidden"} <= cells
+    dialog.close()
+
+
+def test_enter_sends_and_shift_enter_makes_a_line(qtbot, enter, desk):
+    window = enter(desk)
+    page = window.workspace.page
+    box = page.composer.box
+    qtbot.keyClicks(box, "one")
+    qtbot.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.keyClicks(box, "two")
+    assert box.toPlainText() == "one\ntwo"
+    before = box.height()
+    for _ in range(4):
+        qtbot.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    assert box.height() > before
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert desk.chat.prompts == ["one\ntwo\n\n\n\n"]
+
+
+def test_nothing_is_sent_when_there_are_no_words(qtbot, enter, desk):
+    window = enter(desk)
+    box = window.workspace.page.composer.box
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    box.setPlainText("   \n ")
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    assert not window.workspace.page.running
+
+
+def test_reading_is_shown_in_per_cent(qtbot, enter, ask, desk):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=(), reading=((920, 2048),), wait_for=gate)
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: page.transcript.views and page.transcript.views[-1].progress.isVisible())
+    answer = page.transcript.views[-1]
+    assert "44 % (920 of 2,048 tokens" in answer.status.text()
+    assert answer.progress.value() == 44
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert not answer.progress.isVisible()
+    assert "without an answer" in note(answer)
+
+
+def test_held_text_is_a_grey_block(qtbot, enter, ask, desk):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=("My number is ",), held=11, wait_for=gate)
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: page.transcript.views and page.transcript.views[-1].held.isVisible())
+    assert "11 characters held back" in page.transcript.views[-1].held.toolTip()
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert not page.transcript.views[-1].held.isVisible()
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_stop_keeps_what_came_and_says_so(qtbot, enter, ask, desk, by_key):
+    window = enter(desk)
+    desk.chat.script = Script(answer=("First part.",), wait_for=threading.Event())
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    if by_key:
+        qtbot.keyClick(page.composer.box, Qt.Key.Key_Escape)
+    else:
+        page.composer.stop_button.click()
+    qtbot.waitUntil(lambda: not page.running)
+    assert shown(page)[-1] == "First part."
+    assert "Stopped" in note(page.transcript.views[-1])
+
+
+def test_a_denial_is_explained_and_the_text_stays(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(
+        decision=DENY, prompt="[CREDIT_CARD]", prompt_findings=(finding("CREDIT_CARD"),)
+    )
+    page = ask(window, "4111 1111 1111 1111")
+    assert len(page.transcript.views) == 1
+    words = note(page.transcript.views[0])
+    assert "policy does not allow" in words
+    assert DENY.why in words
+    assert page.composer.box.toPlainText() == "4111 1111 1111 1111"
+    assert not page.composer.box.isReadOnly()
+
+
+def test_a_failure_before_the_record_keeps_the_text(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(before=AuditClosedError("The log is closed.", todo="Free some space."))
+    page = ask(window, "keep me")
+    assert "Free some space." in note(page.transcript.views[-1])
+    assert page.composer.box.toPlainText() == "keep me"
+
+
+def test_a_worker_that_dies_is_explained_and_the_next_turn_works(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(answer=("Half",), during=WorkerError("The model ended.", todo="Ask again."))
+    page = ask(window, "one")
+    assert "Ask again." in note(page.transcript.views[-1])
+    assert shown(page)[-1] == "Half"
+    ask(window, "two")
+    assert shown(page)[-1] == "Hello there."
+
+
+def test_a_failed_outcome_and_an_unforeseen_error_are_calm(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(outcome=Outcome.FAILED, explanation="The context is full. Make it shorter.")
+    page = ask(window, "one")
+    assert "The context is full." in note(page.transcript.views[-1])
+    desk.chat.script = Script(during=KeyError("secret words"))
+    page = ask(window, "two")
+    assert "did not work as it should" in note(page.transcript.views[-1])
+    assert "secret words" not in note(page.transcript.views[-1])
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<script>alert(1)</script><img src='file:///etc/passwd'>",
+        "![x](http://a.invalid/x.png) [y](javascript:alert(1))",
+        "\x1b]0;title\x07\x1b[31mred",
+        "admin\u202etxt.exe\u200b",
+        "👩‍👩‍👧‍👦🎉👍🏽" * 50,
+        "\ufdd0\ufffc\x00\ud800",
+    ],
+)
+def test_hostile_and_odd_text_is_shown_safely_on_both_sides(qtbot, enter, ask, desk, hostile):
+    window = enter(desk)
+    desk.chat.script = Script(answer=tuple(hostile), prompt=hostile)
+    page = ask(window, "x")
+    title = window.windowTitle()
+    for text in shown(page):
+        assert not set(text) & set("\x1b\x07\x00\u202e\u200b\ufdd0\ufffc\ud800")
+        assert text
+    assert title == "GovDesk"
+    window.grab()
+
+
+def test_two_megabytes_are_taken_without_a_stall_and_sent_whole(qtbot, enter, desk):
+    window = enter(desk)
+    page = window.workspace.page
+    text = "word " * 400_000
+    data = QMimeData()
+    data.setText(text)
+    qtbot.keyClicks(page.composer.box, "Summarise:")
+    started = time.perf_counter()
+    page.composer.box.insertFromMimeData(data)
+    window.grab()
+    assert time.perf_counter() - started < 5
+    assert page.composer.box.toPlainText() == "Summarise:"
+    assert "2,000,000 characters" in page.composer.paste_words.text()
+    assert "probably too long" in page.composer.meter_words.text()
+    page.composer.send_button.click()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert desk.chat.prompts == ["Summarise:\n\n" + text]
+    view = page.transcript.views[0]
+    assert len(view.body.document().toPlainText()) == SHOWN_CHARACTERS
+    assert "more" in view.more.text()
+    view.more.click()
+    assert len(view.body.document().toPlainText()) == 2 * SHOWN_CHARACTERS
+    assert not page.composer.paste_row.isVisible()
+
+
+def test_a_paste_can_be_removed_and_one_that_is_too_large_is_refused(qtbot, enter, desk):
+    window = enter(desk)
+    composer = window.workspace.page.composer
+    composer.box.large_paste.emit("x" * (LARGE_PASTE_CHARACTERS + 1))
+    assert composer.prompt
+    composer.drop_paste.click()
+    assert composer.prompt == ""
+    composer.box.large_paste.emit("x" * (MAX_PROMPT_CHARACTERS + 1))
+    assert "Nothing of it was taken" in composer.paste_words.text()
+    assert composer.prompt == ""
+
+
+def test_a_dropped_file_is_not_read(enter, desk, tmp_path):
+    box = enter(desk).workspace.page.composer.box
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "x.txt"))])
+    data.setText("file:///x.txt")
+    assert not box.canInsertFromMimeData(data)
+    box.insertFromMimeData(data)
+    assert box.toPlainText() == ""
+
+
+def test_the_meter_estimates_before_and_is_exact_after(enter, ask, desk):
+    window = enter(desk)
+    composer = window.workspace.page.composer
+    composer.box.setPlainText("x" * 400)
+    assert composer.meter_words.text() == "context about 100 of 8,192 tokens (estimate)"
+    ask(window, "y" * 40)
+    assert composer.meter_words.text() == "context 60 of 8,192 tokens"
+
+
+def test_sending_waits_for_the_model_but_writing_does_not(qtbot, open_window, enter):
+    desk = FakeDesk()
+    desk.problems["model"] = ModelError("The model file is cut.", todo="Import it again.")
+    window = enter(desk)
+    work = window.workspace
+    assert work.model_again.isVisible()
+    assert "Import it again." in note(work.page.transcript.views[-1])
+    del desk.problems["model"]
+    work.model_again.click()
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert work.model_words.text().startswith("SmolLM2")
+    assert not work.model_again.isVisible()
+
+
+def test_an_answer_goes_on_while_another_conversation_is_open(qtbot, enter, ask, desk):
+    other = desk.store.put("Other", [(Role.USER, "old"), (Role.ASSISTANT, "older")])
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=("part one ",), wait_for=gate)
+    page = ask(window, "long one", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    mine = page.shown
+    page.open(other)
+    qtbot.waitUntil(lambda: shown(page) == ["old", "older"])
+    page.composer.box.setPlainText("next")
+    assert not page.composer.send_button.isEnabled()
+    assert "another conversation" in page.composer.why_not.text()
+    page.open(mine)
+    qtbot.waitUntil(lambda: len(shown(page)) == 2 and "part one" in page.transcript.views[-1].so_far)
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert shown(page) == ["long one", "part one"]
+    assert page.composer.box.toPlainText() == "next"
+
+
+def test_the_network_state_opens_the_list_of_channels(enter, desk):
+    window = enter(desk)
+    button = window.workspace.page.composer.network_button
+    assert button.text() == "network: none ✓"
+    button.click()
+    dialog = window.findChildren(MarkedDialog)[0]
+    assert dialog.accessibleName() == "Network: none ✓"
+    dialog.close()
+
+
+def test_an_open_channel_is_not_called_none(enter, desk):
+    probe = type(desk.probes[0])("window.tcp4", False, "open")
+    desk.probes = (*desk.probes, probe)
+    assert "OPEN" in enter(desk).workspace.page.composer.network_button.text()
+
+
+def test_ten_thousand_messages_build_fifty_and_more_on_request(qtbot, enter, desk):
+    many = [(Role.USER if i % 2 == 0 else Role.ASSISTANT, f"Message {i}") for i in range(10_000)]
+    identity = desk.store.put("Many", many)
+    window = enter(desk)
+    page = window.workspace.page
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 50)
+    assert shown(page)[-1] == "Message 9999"
+    bar = page.transcript.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0 and bar.value() == bar.maximum())
+    page.transcript.earlier.click()
+    assert len(page.transcript.views) == 100
+    assert shown(page)[0] == "Message 9900"
+    middle = desk.store.messages(identity)[5000].turn
+    page.open(identity, middle)
+    qtbot.waitUntil(lambda: "Message 5000" in shown(page))
+    assert len(page.transcript.views) == 50
+    page.transcript.later.click()
+    assert len(page.transcript.views) == 100
+    qtbot.wait(20)
+
+
+def test_store_is_read_off_the_gui_thread(qtbot, enter, desk):
+    identity = desk.store.put("One", [(Role.USER, "a"), (Role.ASSISTANT, "b")])
+    window = enter(desk)
+    window.workspace.page.open(identity)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert desk.store.threads == {"govdesk-task"}
+
+
+def test_stored_outcomes_are_told_again(qtbot, enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(outcome=Outcome.INTERRUPTED, answer=("half",))
+    page = ask(window, "x")
+    identity = page.shown
+    window.workspace.new()
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    assert "Interrupted" in note(page.transcript.views[1])
+
+
+def test_a_change_of_theme_shapes_messages_again(qtbot, enter, ask, desk):
+    window = enter(desk)
+    page = ask(window, "x")
+    window.restyle()
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert shown(page) == ["x", "Hello there."]

@@ -1,0 +1,339 @@
+"""Consent, set-up, unlock, lock: in this order, each said plainly."""
+
+import sys
+import threading
+
+import pytest
+from PySide6.QtCore import QEvent, QPoint, Qt
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QApplication, QLineEdit
+
+from govdesk.domain.policy import ConsentText
+from govdesk.errors import AuditClosedError, KeySlotError
+from govdesk.gui.consent import ConsentPage
+from govdesk.gui.idle import IdleWatch
+from govdesk.gui.setup import SetupPage
+from govdesk.gui.unlock import UnlockPage
+from tests.fakes import CODE, PASSPHRASE, FakeDesk, policy
+
+
+def test_consent_text_is_verbatim_and_needs_a_click(qtbot, open_window, desk):
+    window = open_window(desk)
+    page = window.page
+    assert isinstance(page, ConsentPage)
+    assert page.text.toPlainText() == desk.policy.policy.consent.text
+    for key in (Qt.Key.Key_Return, Qt.Key.Key_Escape, Qt.Key.Key_Space):
+        qtbot.keyClick(page.text, key)
+    assert desk.calls == []
+    assert window.page is page
+    page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, UnlockPage))
+    assert desk.calls == ["consent click"]
+
+
+def test_consent_that_cannot_be_recorded_opens_nothing(qtbot, open_window, desk):
+    desk.problems["consent click"] = AuditClosedError("The audit log is closed.", todo="Free some space.")
+    window = open_window(desk)
+    window.page.agree.click()
+    qtbot.waitUntil(window.page.problem.isVisible)
+    assert "Free some space." in window.page.problem.text()
+    assert isinstance(window.page, ConsentPage)
+    assert window.page.agree.isEnabled()
+
+
+def test_leaving_instead_of_agreeing_closes(open_window, desk):
+    window = open_window(desk)
+    window.page.leave.click()
+    assert not window.isVisible()
+    assert desk.calls == []
+
+
+def test_consent_text_with_markup_is_not_interpreted(open_window):
+    in_force = policy()
+    text = "<b>Bold</b> **not** &amp; http://x.invalid"
+    changed = type(in_force.policy)(
+        **{
+            name: ConsentText("T", text) if name == "consent" else getattr(in_force.policy, name)
+            for name in in_force.policy.__struct_fields__
+        }
+    )
+    desk = FakeDesk(type(in_force)(changed, in_force.source, in_force.sha384))
+    assert open_window(desk).page.text.toPlainText() == text
+
+
+@pytest.fixture
+def setup_page(qtbot, open_window):
+    desk = FakeDesk(profile_exists=False)
+    window = open_window(desk)
+    window.page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, SetupPage))
+    return window, window.page, desk
+
+
+def test_setup_says_live_why_a_passphrase_is_not_good(setup_page, qtbot):
+    _, page, desk = setup_page
+    assert not page.create_button.isEnabled()
+    qtbot.keyClicks(page.first, "short")
+    assert page.reason.text() == desk.passphrase_problem("short")
+    page.first.setText(PASSPHRASE)
+    assert "again" in page.reason.text()
+    page.second.setText(PASSPHRASE + "x")
+    assert "not the same" in page.reason.text()
+    assert not page.create_button.isEnabled()
+    page.second.setText(PASSPHRASE)
+    assert page.create_button.isEnabled()
+    assert page.first.echoMode() is QLineEdit.EchoMode.Password
+    page.show_text.click()
+    assert page.first.echoMode() is page.second.echoMode() is QLineEdit.EchoMode.Normal
+
+
+def test_setup_shows_the_recovery_code_once_and_unlocks(setup_page, qtbot):
+    window, page, desk = setup_page
+    page.first.setText(PASSPHRASE)
+    page.second.setText(PASSPHRASE)
+    qtbot.keyClick(page.second, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: page.code.text() == CODE)
+    assert desk.threads["create"] == "govdesk-task"
+    assert page.first.text() == page.second.text() == ""
+    assert not page.proceed.isEnabled()
+    page.wrote.click()
+    page.proceed.click()
+    qtbot.waitUntil(lambda: window.workspace is not None)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert desk.calls[:3] == ["consent click", "create", "unlock"]
+
+
+def test_setup_that_fails_says_so_and_can_be_repeated(setup_page, qtbot):
+    _, page, desk = setup_page
+    desk.problems["create"] = KeySlotError("The disk is full.", todo="Free some space.")
+    page.first.setText(PASSPHRASE)
+    page.second.setText(PASSPHRASE)
+    page.create_button.click()
+    qtbot.waitUntil(page.problem.isVisible)
+    assert "Free some space." in page.problem.text()
+    assert page.create_button.isEnabled()
+
+
+@pytest.fixture
+def unlock_page(qtbot, open_window, desk):
+    window = open_window(desk)
+    window.page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, UnlockPage))
+    return window, window.page, desk
+
+
+def test_unlock_runs_off_the_gui_thread_and_says_that_it_works(unlock_page, qtbot):
+    window, page, desk = unlock_page
+    desk.unlock_gate = threading.Event()
+    page.field.setText(PASSPHRASE)
+    qtbot.keyClick(page.field, Qt.Key.Key_Return)
+    assert page.working.isVisible()
+    assert "Unlocking" in page.words.text()
+    assert not page.field.isEnabled()
+    desk.unlock_gate.set()
+    qtbot.waitUntil(lambda: window.workspace is not None)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert desk.threads["unlock"] == "govdesk-task"
+
+
+def test_a_wrong_passphrase_is_said_and_can_be_corrected(unlock_page, qtbot):
+    window, page, _ = unlock_page
+    page.field.setText("wrong")
+    page.unlock_button.click()
+    qtbot.waitUntil(page.problem.isVisible)
+    assert "Nothing was changed." in page.problem.text()
+    assert page.field.isEnabled()
+    page.field.setText(PASSPHRASE)
+    page.unlock_button.click()
+    qtbot.waitUntil(lambda: window.workspace is not None)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+
+
+def test_an_empty_passphrase_asks_nobody(unlock_page, qtbot):
+    _, page, desk = unlock_page
+    page.unlock_button.click()
+    assert "unlock" not in desk.calls
+
+
+def test_the_recovery_code_unlocks_too(unlock_page, qtbot):
+    window, page, desk = unlock_page
+    page.field.setText("typed before")
+    page.other.click()
+    assert page.field.text() == ""
+    assert page.field.accessibleName() == "Recovery code"
+    page.field.setText(CODE)
+    page.unlock_button.click()
+    qtbot.waitUntil(lambda: window.workspace is not None)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert "recovery" in desk.calls
+    assert "unlock" not in desk.calls
+
+
+def test_lock_blanks_the_window_and_tells_the_desk_once(qtbot, enter, ask, desk):
+    window = enter(desk)
+    ask(window, "A question with words to hide")
+    window.workspace.lock_button.click()
+    window.lock()
+    assert desk.calls.count("lock") == 1
+    assert window.workspace is None
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    texts = [w.text() for w in window.findChildren(object) if hasattr(w, "text") and callable(w.text)]
+    assert not any("words to hide" in str(text) for text in texts)
+
+
+def test_lock_stops_a_running_turn_first(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script.wait_for = threading.Event()
+    ask(window, "long", wait=False)
+    window.lock()
+    assert desk.chat.running == 0
+    assert "lock" in desk.calls
+
+
+def test_closing_stops_a_running_turn_first(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script.wait_for = threading.Event()
+    ask(window, "long", wait=False)
+    window.close()
+    assert desk.chat.running == 0
+    assert "lock" not in desk.calls
+
+
+def test_nothing_locks_before_unlock(open_window, desk):
+    window = open_window(desk)
+    window.lock()
+    assert "lock" not in desk.calls
+
+
+def test_idle_time_locks(qtbot, enter):
+    desk = FakeDesk(policy(idle_lock_seconds=1))
+    window = enter(desk)
+    qtbot.waitUntil(lambda: "lock" in desk.calls, timeout=4000)
+    assert window.workspace is None
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def move(widget):
+    place = QPoint(1, 1)
+    event = QMouseEvent(
+        QEvent.Type.MouseMove,
+        place,
+        widget.mapToGlobal(place),
+        Qt.MouseButton.NoButton,
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    QApplication.sendEvent(widget, event)
+
+
+def test_activity_starts_the_idle_time_again(qtbot, qapp, open_window, desk):
+    clock, said = Clock(), []
+    watch = IdleWatch(100, clock)
+    watch.idle.connect(lambda: said.append(clock.now))
+    watch.watch(qapp)
+    window = open_window(desk)
+    clock.now = 99
+    move(window)
+    clock.now = 198
+    watch._look()
+    assert not said
+    clock.now = 199
+    watch._look()
+    watch._look()
+    assert said == [199]
+    qapp.removeEventFilter(watch)
+
+
+def test_the_first_move_after_a_suspend_does_not_save_the_session(qapp, open_window, desk):
+    clock, said = Clock(), []
+    watch = IdleWatch(100, clock)
+    watch.idle.connect(lambda: said.append(clock.now))
+    watch.watch(qapp)
+    window = open_window(desk)
+    clock.now = 5000
+    move(window)
+    assert said == [5000]
+    qapp.removeEventFilter(watch)
+
+
+def test_a_second_start_brings_the_window_to_the_front(qtbot, open_window, desk):
+    window = open_window(desk)
+    window.showMinimized()
+    thread = threading.Thread(target=desk.raise_window)
+    thread.start()
+    thread.join()
+    qtbot.waitUntil(lambda: not window.isMinimized())
+
+
+RUN = """
+import sys
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+from govdesk.errors import WallError
+from govdesk.gui import application
+from tests.fakes import FakeDesk
+
+seen = []
+def on_ready():
+    window = next(w for w in QApplication.topLevelWidgets() if w.isVisible() and w.windowTitle() == "GovDesk")
+    seen.append((type(window.page).__name__, window.isVisible()))
+    QTimer.singleShot(50, lambda: after(window))
+    if "refuse" in sys.argv:
+        raise WallError("A channel is open.", todo="Tell your administrator.")
+def after(window):
+    from PySide6.QtWidgets import QLabel, QPushButton
+    words = [l.text() for l in window.page.findChildren(QLabel)]
+    if "crash" in sys.argv:
+        QTimer.singleShot(50, lambda: finish(window, words))
+        raise ValueError("content of a prompt")
+    finish(window, words)
+def finish(window, words):
+    from govdesk.gui.dialogs import MarkedDialog
+    from PySide6.QtWidgets import QLabel
+    dialogs = [l.text() for d in window.findChildren(MarkedDialog) for l in d.findChildren(QLabel)]
+    print(seen, type(window.page).__name__, words, dialogs, QApplication.arguments())
+    window.close()
+sys.exit(application.run_window(FakeDesk(), on_ready))
+"""
+
+
+def run(tmp_path, *arguments):
+    import os
+    import subprocess
+    from pathlib import Path
+
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+    environment = dict(os.environ, PYTHONPATH=paths, QT_QPA_PLATFORM="offscreen")
+    result = subprocess.run(
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_on_ready_comes_when_the_window_is_there_and_before_consent(tmp_path):
+    out = run(tmp_path, "-style", "windows")
+    assert "[('CardPage', True)] ConsentPage" in out
+    assert "-style" not in out.rpartition("[")[2]
+
+
+def test_a_wall_that_is_open_lets_nobody_in(tmp_path):
+    out = run(tmp_path, "refuse")
+    assert "ConsentPage" not in out
+    assert "A channel is open. Tell your administrator." in out
+
+
+def test_an_unforeseen_error_is_a_calm_dialog(tmp_path):
+    out = run(tmp_path, "crash")
+    assert "Something went wrong" in out
+    assert "ValueError at" in out
+    assert "content of a prompt" not in out
