@@ -47,7 +47,7 @@ def diagnose(file: BinaryIO, log: str, at: Place, before: Place, state: State | 
     following = None if line is None else _glimpse(line)
     here = Bad(at.seq, at.length)
     if following is not None and (following.seq, following.prev) == (at.seq, at.head) and at.seq > 0:
-        return here, _intruder(file, bad, log, at)
+        return here, _intruder(file, bad, line, log, at)
     if bad.seq is None:
         return here, Attack.EDIT
     if log and bad.log != log:
@@ -59,11 +59,20 @@ def diagnose(file: BinaryIO, log: str, at: Place, before: Place, state: State | 
     return _in_place(bad, following, log, at, before, state)
 
 
-def _intruder(file: BinaryIO, bad: _Glimpse, log: str, at: Place) -> Attack:
+def _intruder(file: BinaryIO, bad: _Glimpse, following: Line | None, log: str, at: Place) -> Attack:
     """The line after the bad one is the one that belongs here."""
     if bad.log is not None and bad.log != log:
         return Attack.FOREIGN
-    return Attack.DUPLICATE if _seen(file, bad, at.length) else Attack.INSERTION
+    if _seen(file, bad, at.length):
+        return Attack.DUPLICATE
+    if bad.seq is None or bad.seq <= at.seq or following is None:
+        return Attack.INSERTION
+    for line in lines(file, following.end):  # it claims a later number: is that one missing there?
+        if line.untrusted == bad.line.untrusted:
+            return Attack.DUPLICATE
+        if _glimpse(line).seq == bad.seq:
+            return Attack.INSERTION
+    return Attack.REORDER
 
 
 def _of_another_log(

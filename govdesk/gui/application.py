@@ -41,6 +41,7 @@ def run_window(desk: Desk, on_ready: Callable[[], None]) -> int:
     application.styleHints().colorSchemeChanged.connect(lambda _: window.restyle())
     last_hook = sys.excepthook
     sys.excepthook = _hook(window)
+    window.locked.connect(lambda: application.exit(0))
     window.show()
     waited = QElapsedTimer()
     waited.start()

@@ -73,7 +73,6 @@ class ChatPage(QWidget):
         column.setSpacing(0)
         column.addWidget(self.transcript, 1)
         column.addWidget(self.composer)
-        self.setFocusProxy(self.composer.box)
         self.new()
 
     # ── what is shown ──

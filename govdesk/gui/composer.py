@@ -14,6 +14,7 @@ LARGE_PASTE_CHARACTERS = 20_000
 """A longer paste is kept beside the box: one line of two million characters takes minutes to lay out."""
 MAX_PROMPT_CHARACTERS = 8_000_000
 _MAX_LINES = 9
+_TOO_LONG = "This is probably too long for the model. Make it shorter, or start a new conversation."
 
 
 class MessageBox(QPlainTextEdit):
@@ -181,8 +182,6 @@ class Composer(QFrame):
         if limit:
             text += f" of {words.number(limit)}"
         text += " tokens" + ("" if exact else " (estimate)")
-        if over:
-            text += " · probably too long"
         self.meter_words.setText(text)
         self.meter.setAccessibleDescription(text)
         self.meter.setValue(min(1000, total * 1000 // limit) if limit else 0)
@@ -191,8 +190,9 @@ class Composer(QFrame):
             self.meter.setProperty("state", state)
             restyle(self.meter)
         self.send_button.setEnabled(not self._blocked and characters > 0)
-        self.why_not.setText(self._blocked)
-        self.why_not.setVisible(bool(self._blocked))
+        why = self._blocked or (_TOO_LONG if over else "")
+        self.why_not.setText(why)
+        self.why_not.setVisible(bool(why))
 
     def _send(self) -> None:
         prompt = self.prompt

@@ -46,7 +46,7 @@ class ConsentPage(CardPage):
         self.card.addWidget(self.text, 1)
         self.card.addWidget(self.problem)
         self.card.addLayout(row)
-        self.setFocusProxy(self.text)
+        self.focus_first = self.text
 
     def _record(self) -> None:
         self.agree.setEnabled(False)

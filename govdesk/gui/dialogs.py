@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtGui import QShowEvent, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -60,6 +60,13 @@ class MarkedDialog(QDialog):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(Bannered(policy, content))
         self.setMinimumWidth(width)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """As high as the wrapped words need; a dialog's own guess is made before its width is known."""
+        super().showEvent(event)
+        layout = self.layout()
+        if layout is not None and layout.hasHeightForWidth():
+            self.resize(self.width(), layout.heightForWidth(self.width()))
 
     def buttons(self, *made: QPushButton, default: QPushButton) -> None:
         """Put the buttons at the bottom right; `default` takes the focus and Enter."""

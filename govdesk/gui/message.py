@@ -129,6 +129,7 @@ class LiveMessage(MessageView):
         self._started = time.monotonic()
         self.status = label("Checking the message…", "muted")
         self.progress = QProgressBar()
+        self.progress.setObjectName("reading")
         self.progress.setRange(0, 100)
         self.progress.setTextVisible(False)
         self.progress.setAccessibleName("Prompt read, per cent")

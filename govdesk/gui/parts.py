@@ -99,7 +99,12 @@ class CardPage(QWidget):
         frame.setFixedWidth(CARD_WIDTH)
         layout.addWidget(frame, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(2)
-        self.frame = frame
+        self.focus_first: QWidget | None = None
+
+    def take_focus(self) -> None:
+        """Put the focus on the control that comes first; Qt's focus proxies would break the order of Tab."""
+        if self.focus_first is not None:
+            self.focus_first.setFocus()
 
 
 def restyle(widget: QWidget) -> None:

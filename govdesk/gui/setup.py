@@ -29,7 +29,7 @@ class SetupPage(CardPage):
         self.card.addLayout(self._steps)
         self.card.addWidget(self.problem)
         self.card.addWidget(self.working)
-        self.setFocusProxy(self.first)
+        self.focus_first = self.first
         self._check()
 
     def _passphrase_step(self) -> QWidget:
@@ -130,7 +130,6 @@ class SetupPage(CardPage):
         self.second.clear()
         self.code.setText(code)
         self._steps.setCurrentIndex(1)
-        self.setFocusProxy(self.code)
         self.code.setFocus()
 
     def _unlock(self) -> None:

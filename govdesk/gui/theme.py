@@ -106,4 +106,6 @@ def apply(application: QApplication, theme: Theme) -> None:
         palette.setColor(colour_role, QColor(colour))
     application.setPalette(palette)
     colours = {name: value for name, value in asdict(theme).items() if isinstance(value, str)}
+    tick = RESOURCES / "icons" / ("tick-dark.png" if theme.dark else "tick-light.png")
+    colours["tick"] = tick.as_posix()
     application.setStyleSheet(Template(_SHEET.read_text("utf-8")).substitute(colours))

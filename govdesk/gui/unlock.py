@@ -39,7 +39,7 @@ class UnlockPage(CardPage):
         self.card.addLayout(row)
         self.setTabOrder(self.field, self.unlock_button)
         self.setTabOrder(self.unlock_button, self.other)
-        self.setFocusProxy(self.field)
+        self.focus_first = self.field
         self._say()
 
     def _switch(self) -> None:

@@ -24,9 +24,13 @@ _WAIT_SECONDS = 5.0
 
 
 class Window(QMainWindow):
-    """Pages in order: starting, consent, set-up or unlock, workspace; blank when locked."""
+    """Pages in order: starting, consent, set-up or unlock, workspace; blank when locked.
+
+    `locked` asks for the end of the process.
+    """
 
     raise_asked = Signal()
+    locked = Signal()
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
@@ -85,9 +89,7 @@ class Window(QMainWindow):
         self._locked = True
         self._leave_session("Locking…")
         self._desk.lock()
-        application = QApplication.instance()
-        if application is not None:
-            application.exit(0)
+        self.locked.emit()
 
     def restyle(self) -> None:
         """The system's colour scheme changed."""
@@ -132,7 +134,7 @@ class Window(QMainWindow):
         if application is not None:
             self.idle.watch(application)
 
-    def _go(self, page: QWidget) -> None:
+    def _go(self, page: CardPage | Workspace) -> None:
         """Show this page and drop the last one."""
         last = self._pages.currentWidget()
         self._pages.addWidget(page)
@@ -140,7 +142,7 @@ class Window(QMainWindow):
         if last is not None:
             self._pages.removeWidget(last)
             last.deleteLater()
-        page.setFocus()
+        page.take_focus()
 
     def _come_to_front(self) -> None:
         if self.isMinimized():

@@ -66,7 +66,6 @@ class Workspace(QWidget):
         self._show_header(None)
         self.side.refresh()
         self._load_model()
-        self.setFocusProxy(self.page)
 
     @property
     def running(self) -> bool:
@@ -80,6 +79,10 @@ class Workspace(QWidget):
     def restyle(self) -> None:
         """The theme changed."""
         self.page.restyle()
+
+    def take_focus(self) -> None:
+        """Put the focus on the message box."""
+        self.page.composer.box.setFocus()
 
     def new(self) -> None:
         """Start a new conversation."""

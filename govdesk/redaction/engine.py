@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from govdesk.domain.ids import EntityType
 from govdesk.domain.policy import Policy, RedactionRules
 from govdesk.domain.redaction import Direction, Finding, Operator, Redacted
+from govdesk.redaction import bundle
 from govdesk.redaction.fold import OffsetMap, fold
 from govdesk.redaction.operate import render
 from govdesk.redaction.recognizer import Recognizer, Window
@@ -44,6 +45,8 @@ class Engine:
 
     def __init__(self, recognizers: Sequence[Recognizer], policy: Policy) -> None:
         self._recognizers = tuple(recognizers)
+        self._sources = bundle.cursor_sources(recognizers)
+        self._reach = max((recognizer.reach for recognizer in recognizers), default=1)
         self._operators = {direction: Operators(policy.rules(direction)) for direction in Direction}
 
     def redact(self, text: str, direction: Direction) -> Redacted:
@@ -77,4 +80,5 @@ class Engine:
 
     def stream(self, direction: Direction) -> Stream:
         """Start redacting a text that will arrive in parts."""
-        return Stream(self._recognizers, self._operators[direction])
+        cursors = [source.cursor() for source in self._sources]
+        return Stream(cursors, self._reach, self._operators[direction])

@@ -9,6 +9,7 @@ across characters). ASCII stands for itself and skips the fold.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -20,8 +21,9 @@ _NEWLINES = frozenset("\u0085\u2028\u2029")
 _BLANKS = frozenset("\u2800\u3164\uffa0\u115f\u1160\u180e")
 _SLASHES = frozenset("\u2044\u2215\u29f8\u2571")
 _CYRILLIC = dict(zip("АВЕЅЗІЈКМНОРСТУХԌԛԝаеѕіјорсухһԁԍӏЬԜԚ", "ABESZIJKMHOPCTYXGqwaesijopcyxhdglbWQ", strict=True))
-_GREEK = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχϲϳϹͿ", "ABEZHIKMNOPTYXaikvopuxcjCJ", strict=True))
+_GREEK = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχϲϳϹͿΣ", "ABEZHIKMNOPTYXaikvopuxcjCJσ", strict=True))
 _OTHER = dict(zip("ıȷɡɑɩʀɢʜɪʟɴʏᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢꓐꓑꓓꓔꓖꓗꓜꓝ∶ː։꞉․", "ijgaiRGHILNYACDEJKMOPTUVWZBPDTGKZF::::.", strict=True))
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LOOK_ALIKES = _CYRILLIC | _GREEK | _OTHER
 
 
@@ -75,17 +77,21 @@ def fold(text: str) -> tuple[str, list[int]]:
     """
     if text.isascii():
         return text, []
-    folded = text.translate(_TABLE)
+    folded = _NOT_ASCII.sub(_fold_run, text)
     if len(folded) == len(text):
         return folded, []
     drops = []
-    kept = 0
-    for character in text:
-        if character >= "\x80" and _TABLE[ord(character)] is None:
-            drops.append(kept)
-        else:
-            kept += 1
+    dropped = 0
+    for run in _NOT_ASCII.finditer(text):
+        for at, character in enumerate(run.group(), run.start()):
+            if _TABLE[ord(character)] is None:
+                drops.append(at - dropped)
+                dropped += 1
     return folded, drops
+
+
+def _fold_run(run: re.Match[str]) -> str:
+    return run.group().translate(_TABLE)
 
 
 class OffsetMap:

@@ -35,6 +35,8 @@ from govdesk.redaction.validators import VALIDATORS, Validator
 MAX_PACK_BYTES = 1024 * 1024
 MAX_MATCH = 16_384
 """Characters that a match may have at most: what a stream may have to hold."""
+_REMEMBERED = 512
+"""Candidate markings whose answer is remembered: a document repeats a few, and the answer is slow."""
 Exceeds = Callable[[str], bool]
 Example = str | list[str]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -133,7 +135,8 @@ def load_pack(name: str, encoded: bytes, exceeds_system: Exceeds) -> list[Recogn
         raise PackError(f"The pack {name} has schema {pack.schema}; this GovDesk knows 1.")
     for rule in pack.recognizer:
         _prove(name, rule, _build(name, rule, lambda _text: True))
-    return [_build(name, rule, exceeds_system) for rule in pack.recognizer]
+    exceeds = functools.lru_cache(maxsize=_REMEMBERED)(exceeds_system)
+    return [_build(name, rule, exceeds) for rule in pack.recognizer]
 
 
 def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recognizer:
@@ -149,6 +152,8 @@ def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recogniz
     if rule.swallow_to:
         finish = _compiled(rule.swallow_to, "", "")
         return SwallowRecognizer(rule.id, entity_type, rule.priority, pattern, finish, rule.score)
+    if rule.context_after and rule.validator and not (rule.whole or pattern.has_span):
+        raise PackError(f"The pack {name}, rule {rule.id}: context_after needs whole = true.")
     lowered = [rule.pattern, *rule.gate, *rule.stop_words]
     if rule.ignore_case and any(_has_capitals(text) for text in lowered):
         raise PackError(f"The pack {name}, rule {rule.id}: with ignore_case everything is in lower case.")

@@ -23,7 +23,6 @@ ACCEPTED = 0.5
 HIGHEST = 0.99
 OPEN = sys.maxsize
 """The end of a span whose end has not arrived."""
-_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 class Window:
@@ -57,8 +56,12 @@ class Window:
 
 
 def lower(text: str) -> str:
-    """ASCII in lower case, character by character: the length never changes."""
-    return text.lower() if text.isascii() else text.translate(_LOWER)
+    """A folded text in lower case.
+
+    Character by character and of the same length: the two characters for which `str.lower` is not
+    so (U+0130 grows, U+03A3 looks at its neighbours) do not survive the fold.
+    """
+    return text.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,8 @@ class PatternRecognizer:
         whole: a match that the validator refuses is not tried shorter.
         gate: one of these (lower case) is in every match: where none is, nothing is tried.
         right: content of the class that may not follow a match.
-        before, after: characters of context on either side.
+        before, after: characters of context on either side; behind a match only where its end is
+            fixed, so that the score can be known first.
     """
 
     id: str
@@ -161,15 +165,15 @@ class PatternRecognizer:
     def judge(self, window: Window, match: re.Match[str]) -> Hit | None:
         """The finding that begins where the pattern matched, if there is one."""
         start, end = match.span("span") if self.pattern.has_span else match.span()
+        score = self._score(window.lower, start, end)
+        if score < ACCEPTED:
+            return None
         if self.validator is not None and not self.validator(window.text[start:end]):
             shorter = self._shorter(window, match)
             if shorter is None:
                 return None
             end = shorter
         if self.stop_words and window.lower[start:end] in self.stop_words:
-            return None
-        score = self._score(window.lower, start, end)
-        if score < ACCEPTED:
             return None
         return Hit(window.base + start, window.base + end, score, self)
 
@@ -214,8 +218,9 @@ class _PatternCursor:
             if begun is not None:
                 certain = begun.start()
         hits: list[Hit] = []
+        places = [-1] * len(recognizer.gate)
         while at < certain:
-            match, at, horizon = self._next(window.lower, text, at, certain)
+            match, at, horizon = self._next(window.lower, text, at, certain, places)
             if match is None or match.start() >= horizon:
                 at = horizon
                 continue
@@ -231,21 +236,25 @@ class _PatternCursor:
         return hits
 
     def _next(
-        self, lowered: str, text: str, at: int, certain: int
+        self, lowered: str, text: str, at: int, certain: int, places: list[int]
     ) -> tuple[re.Match[str] | None, int, int]:
         """The next match from `at`, where it was sought from, and the place before which it counts.
 
-        With a gate the search stays near the gate's words. A match that begins before the horizon
-        ends, with the character behind it, before the search does, so that the cut changes nothing.
+        With a gate the search stays near the gate's words, whose next `places` are looked up only
+        once each. A match that begins before the horizon ends, with the character behind it, before
+        the search does, so that the cut changes nothing.
         """
         pattern = self._recognizer.pattern
         gate = self._recognizer.gate
         if not gate:
             return pattern.search.search(text, at), at, certain
-        found = [place for word in gate if (place := lowered.find(word, at)) >= 0]
-        if not found:
+        for number, word in enumerate(gate):
+            if places[number] < at:
+                place = lowered.find(word, at)
+                places[number] = len(lowered) if place < 0 else place
+        nearest = min(places)
+        if nearest == len(lowered):
             return None, at, certain
-        nearest = min(found)
         at = max(at, nearest - pattern.longest)
         horizon = min(certain, nearest + 2 * pattern.longest + 1)
         return pattern.search.search(text, at, horizon + pattern.longest), at, horizon

@@ -18,7 +18,7 @@ from govdesk.domain.redaction import Finding, Operator
 from govdesk.errors import BugError
 from govdesk.redaction.fold import OffsetMap, fold
 from govdesk.redaction.operate import render
-from govdesk.redaction.recognizer import OPEN, Hit, Recognizer, Window
+from govdesk.redaction.recognizer import OPEN, Cursor, Hit, Window
 from govdesk.redaction.resolve import Unions, to_finding
 
 _SLACK = 512
@@ -26,11 +26,17 @@ _SLACK = 512
 
 
 class Stream:
-    """Implements `govdesk.chat.ports.RedactionStream`."""
+    """Implements `govdesk.chat.ports.RedactionStream`.
 
-    def __init__(self, recognizers: Sequence[Recognizer], operator: Callable[[EntityType], Operator]) -> None:
-        self._cursors = [recognizer.cursor() for recognizer in recognizers]
-        self._reach = max((recognizer.reach for recognizer in recognizers), default=1)
+    Args:
+        cursors: at the start of the text.
+        reach: characters before a place that its outcome can depend on.
+        operator: the operator of an entity type.
+    """
+
+    def __init__(self, cursors: Sequence[Cursor], reach: int, operator: Callable[[EntityType], Operator]) -> None:
+        self._cursors = list(cursors)
+        self._reach = reach
         self._operator = operator
         self._window = Window()
         self._offsets = OffsetMap()

@@ -110,6 +110,8 @@ def ipv4(text: str) -> bool:
 
 def ipv6(text: str) -> bool:
     """An IPv6 address that source code does not write by chance (`a::b`, `[::1]`); `::1` names no machine."""
+    if "::" not in text and text.count(":") < 6:
+        return False
     try:
         ipaddress.IPv6Address(text)
     except ValueError:

@@ -166,7 +166,8 @@ class Database:
         """After a deletion: write every page anew, so that nothing deleted is left in any.
 
         `secure_delete` zeroes what a deletion frees, but not the copies that SQLite's balancing of its
-        trees left in the unused room of pages long before (measured: 1 of 4,320 deleted words found, then none).
+        trees left in the unused room of pages long before (measured: 1 of 4,320 deleted words found
+        without this, 0 with it).
 
         Raises:
             DiskFullError: `disk.full.compact`; what was deleted is deleted, traces may be in the file.

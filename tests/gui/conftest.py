@@ -16,7 +16,7 @@ from govdesk.gui.window import Window
 from tests.fakes import PASSPHRASE, FakeDesk
 
 # The offscreen platform's own, about nothing of ours.
-HARMLESS = ("propagateSizeHints",)
+HARMLESS = ("propagateSizeHints", "does not support raise()")
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +63,7 @@ def open_window(qtbot, qapp):
         windows.append(window)
         window.show()
         window.activateWindow()
+        qtbot.waitUntil(window.isActiveWindow)
         window.start()
         return window
 

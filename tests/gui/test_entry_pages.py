@@ -302,6 +302,8 @@ def finish(window, words):
 sys.exit(application.run_window(FakeDesk(), on_ready))
 """
 
+CAPTURED = {"capture_output": True, "text": True, "timeout": 60}
+
 
 def run(tmp_path, *arguments):
     import os
@@ -314,7 +316,7 @@ def run(tmp_path, *arguments):
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
     environment = dict(os.environ, PYTHONPATH=paths, QT_QPA_PLATFORM="offscreen")
     result = subprocess.run(
-        [sys.executable, str(script), *arguments], capture_output=True, text=True, env=environment, timeout=60
+        [sys.executable, str(script), *arguments], env=environment, check=False, **CAPTURED
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

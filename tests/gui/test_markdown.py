@@ -162,7 +162,15 @@ def live(qtbot):
 
 def test_streamed_text_looks_like_the_whole_and_ends_exact(qtbot):
     view, streaming = live(qtbot)
-    text = "Intro:\n\n- one\n- **two**\n\n## Head\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n\nmore\n```\n\nEnd."
+    parts = (
+        "Intro:",
+        "- one\n- **two**",
+        "## Head",
+        "| a | b |\n|---|---|\n| 1 | 2 |",
+        "```\nc\n\nd\n```",
+        "End.",
+    )
+    text = "\n\n".join(parts)
     for at in range(0, len(text), 5):
         streaming.feed(text[at : at + 5])
         if at % 4 == 0:

@@ -360,6 +360,42 @@ def test_a_file_size_limit_loses_nothing_that_was_stored(path, key):
     database.close()
 
 
+COMPACT = """
+    import resource, signal, sys
+    from pathlib import Path
+    from govdesk.domain.ids import TurnId
+    from govdesk.errors import DiskFullError
+    from govdesk.storage.conversations import EncryptedConversations
+    from govdesk.storage.database import Database
+    database = Database.create(Path(sys.argv[1]), bytearray(range(32)))
+    store = EncryptedConversations(database)
+    kept, gone = store.create("kept", "", 1), store.create("gone", "", 1)
+    for number in range(30):
+        store.begin_turn(kept, TurnId(f"t{number}"), f"word{number} " * 6000, (), "", "", 1)
+    store.begin_turn(gone, TurnId("gone"), "gone", (), "", "", 1)
+    database.scrub()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+    try:
+        store.delete(gone)
+    except DiskFullError as error:
+        print(error.code)
+    print([c.title for c in store.conversations()], len(store.messages(kept)))
+"""
+
+
+def test_no_space_to_clean_after_a_deletion_is_said_and_loses_nothing(path, key):
+    result = child(COMPACT, path)
+    assert result.stdout == "disk.full.compact\n['kept'] 60\n", result.stderr
+    database = Database.open(path, key)
+    store = EncryptedConversations(database)
+    assert [c.title for c in store.conversations()] == ["kept"]
+    database.check()
+    store.delete(store.create("other", "", 1))
+    database.check()
+    database.close()
+
+
 def mounted(folder):
     return subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
