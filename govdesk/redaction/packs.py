@@ -21,8 +21,9 @@ from govdesk.domain.ids import EntityType
 from govdesk.domain.redaction import ENTITY_TYPES
 from govdesk.errors import KnownError
 from govdesk.redaction.fold import fold
-from govdesk.redaction.pattern import Pattern, PatternError, compile_pattern
+from govdesk.redaction.pattern import Pattern, compile_pattern
 from govdesk.redaction.recognizer import (
+    ACCEPTED,
     Context,
     Hit,
     PatternRecognizer,
@@ -169,6 +170,7 @@ def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recogniz
         right=re.compile(f"[{rule.right}]", re.ASCII) if rule.right else None,
         validator=_validator(name, rule, exceeds_system),
         context=tuple(Context(_words(context.words), context.weight) for context in rule.context),
+        wanted=_wanted(rule),
         before=rule.context_before,
         after=rule.context_after,
         stop_words=frozenset(rule.stop_words),
@@ -201,6 +203,13 @@ def _words(words: Sequence[str]) -> re.Pattern[str]:
         re.escape(word.removesuffix("*")) + ("" if word.endswith("*") else r"(?![a-z0-9])") for word in words
     ]
     return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(alternatives)})")
+
+
+def _wanted(rule: RecognizerRule) -> re.Pattern[str] | None:
+    words = [word for context in rule.context if context.weight > 0 for word in context.words]
+    if not words or rule.score >= ACCEPTED:
+        return None
+    return _words([word.removesuffix("*") + "*" for word in words])  # a candidate may follow at once
 
 
 def _prove(name: str, rule: RecognizerRule, recognizer: Recognizer) -> None:

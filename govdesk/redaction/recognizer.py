@@ -134,6 +134,7 @@ class PatternRecognizer:
         whole: a match that the validator refuses is not tried shorter.
         gate: one of these (lower case) is in every match: where none is, nothing is tried.
         right: content of the class that may not follow a match.
+        wanted: the words of context without one of which no score is high enough.
         before, after: characters of context on either side; behind a match only where its end is
             fixed, so that the score can be known first.
     """
@@ -149,6 +150,7 @@ class PatternRecognizer:
     right: re.Pattern[str] | None = None
     validator: Callable[[str], bool] | None = None
     context: tuple[Context, ...] = ()
+    wanted: re.Pattern[str] | None = None
     before: int = 0
     after: int = 0
     stop_words: frozenset[str] = field(default_factory=frozenset)
@@ -201,10 +203,11 @@ class PatternRecognizer:
 
 
 class _PatternCursor:
-    __slots__ = ("_recognizer", "position")
+    __slots__ = ("_recognizer", "_word", "position")
 
     def __init__(self, recognizer: PatternRecognizer) -> None:
         self._recognizer = recognizer
+        self._word = -1
         self.position = 0
 
     def advance(self, window: Window) -> list[Hit]:
@@ -219,6 +222,7 @@ class _PatternCursor:
                 certain = begun.start()
         hits: list[Hit] = []
         places = [-1] * len(recognizer.gate)
+        self._word = -1
         while at < certain:
             match, at, horizon = self._next(window.lower, text, at, certain, places)
             if match is None or match.start() >= horizon:
@@ -229,11 +233,23 @@ class _PatternCursor:
                 certain = at
                 break
             hit = recognizer.judge(window, match)
+            at += 1
             if hit is not None:
                 hits.append(hit)
-            at += 1
+            elif recognizer.wanted is not None:
+                sure = certain if window.final else min(certain, end - pattern.longest - recognizer.after)
+                at = max(at, min(sure, self._wanted_from(window.lower, at)))
         self.position = window.base + certain
         return hits
+
+    def _wanted_from(self, lowered: str, at: int) -> int:
+        """Where the next word that the recognizer needs beside a candidate makes one possible again."""
+        recognizer = self._recognizer
+        assert recognizer.wanted is not None  # noqa: S101 (the caller looked)
+        if self._word < at - recognizer.before:
+            word = recognizer.wanted.search(lowered, max(0, at - recognizer.before))
+            self._word = word.start() if word else len(lowered)
+        return self._word - recognizer.after - recognizer.pattern.longest
 
     def _next(
         self, lowered: str, text: str, at: int, certain: int, places: list[int]

@@ -247,7 +247,7 @@ class Engine:
 
 
 def _sampler(order: Generate, vocabulary_tokens: int) -> lib.llama_sampler_p:
-    """The sampler chain, all in native code; temperature 0 is greedy. Few candidates first: penalties search."""
+    """The sampler chain, all native; temperature 0 is greedy. Few candidates first: penalties search."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
     greedy = order.temperature <= 0.0
     if not greedy:

@@ -8,7 +8,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QEvent, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication
 
 from govdesk.gui import theme
@@ -71,6 +71,8 @@ def open_window(qtbot, qapp):
     for window in windows:
         window.close()
         window.deleteLater()
+    # Gone for good: an old window that dies in the next test takes the activation with it.
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     qapp.processEvents()
 
 
@@ -86,6 +88,8 @@ def enter(qtbot, open_window):
         window.page.unlock_button.click()
         qtbot.waitUntil(lambda: window.workspace is not None)
         qtbot.waitUntil(lambda: window.tasks.running == 0)
+        window.activateWindow()
+        qtbot.waitUntil(window.isActiveWindow)
         return window
 
     return enter_it

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from govdesk.domain.frames import Cancel, LoadModel, Shutdown, ToWorker
+from govdesk.domain.frames import Cancel, LoadModel, ToWorker
 from govdesk.errors import FrameError
 from govdesk.process.channel import MAX_DESCRIPTORS, Channel, pair
 
