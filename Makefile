@@ -38,7 +38,7 @@ bench:          ## measure; prints the figures and writes build/bench.json
 
 pictures:       ## take pictures of the window into build/pictures/
 	@$(SETUP) test
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.gui.pictures $(ARGS)
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.gui.pictures build/pictures $(ARGS)
 
 fuzz:           ## the long property runs: GOVDESK_FUZZ_EXAMPLES examples each
 	@$(SETUP) test

@@ -108,7 +108,7 @@ class Faulty(Files):
             self.hit = name
             self._failing = self.lasting
             return True
-        return self._failing
+        return self._failing and (self.kind != "ENOSPC" or name in ("write_at", "allocate"))
 
     def _before(self, name: str) -> bool:
         """Fail before the operation takes place; True when it should stop after it."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from govdesk.audit import canonical, chain, record
+from govdesk.audit import chain, record
+from govdesk.audit.canonical import NotCanonicalError
 from govdesk.audit.failures import closed, code_of
 from govdesk.audit.files import Files
 from govdesk.audit.recovery import Recovery, open_store
@@ -77,7 +78,7 @@ class Writer:
         except OSError as error:
             self._close_for_good(code_of(error))
             raise closed(code_of(error)) from error
-        except AuditClosedError as error:
+        except (AuditClosedError, record.EntryError) as error:
             self._close_for_good(error.code)
             raise
 
@@ -143,9 +144,11 @@ class Writer:
             who=self._stamp.who,
             seal=seal,
         )
-        line = chain.line_of(unsigned, self._store.key)
-        if len(line) > canonical.MAX_LINE_BYTES:
-            raise record.EntryError(f"A record of {entry.event.value} is too long.")
+        try:
+            line = chain.line_of(unsigned, self._store.key)
+            record.decode(line)  # what cannot be read back is never written
+        except NotCanonicalError as error:
+            raise record.EntryError(f"A record of {entry.event.value} cannot be written: {error}.") from error
         return line
 
     def _failed(self, code: str, *, leave_record: bool) -> AuditClosedError:

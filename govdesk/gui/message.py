@@ -43,8 +43,7 @@ class MessageView(QFrame):
         head.addWidget(label(who, "who", wrap=False))
         head.addWidget(self.details)
         head.addStretch(1)
-        self.mark = label(message.marking, "mark", wrap=False)
-        self.mark.setVisible(bool(message.marking))
+        self.mark = label("", "mark", wrap=False)
         head.addWidget(self.mark)
         head.addWidget(label(words.clock_time(message.created_utc_ns), "muted", wrap=False))
         self.more = button("Show more", "quiet", name="Show more of this message")
@@ -71,6 +70,8 @@ class MessageView(QFrame):
         foot.addStretch(1)
         self.column.addLayout(foot)
         self.column.addWidget(self._note_frame)
+        # From here on every part has its parent: showing one without would open a window of its own.
+        self.set_marking(message.marking)
         self.set_findings(message.findings)
         self.set_note(words.outcome(message.outcome))
         self._show_text()

@@ -21,12 +21,12 @@ class SetupPage(CardPage):
         self._desk, self._tasks = desk, tasks
         self._passphrase = ""
         self._steps = QStackedLayout()
+        self.card.addLayout(self._steps)  # first: a stack without a parent opens its page as a window
         self._steps.addWidget(self._passphrase_step())
         self._steps.addWidget(self._recovery_step())
         self.problem = label("", "error")
         self.problem.hide()
         self.working = busy("Working")
-        self.card.addLayout(self._steps)
         self.card.addWidget(self.problem)
         self.card.addWidget(self.working)
         self.focus_first = self.first

@@ -20,9 +20,13 @@ _DASHES = frozenset("\u2043\u2212\u02d7\u30fc\ufe63\uff0d\u2500\u2501")
 _NEWLINES = frozenset("\u0085\u2028\u2029")
 _BLANKS = frozenset("\u2800\u3164\uffa0\u115f\u1160\u180e")
 _SLASHES = frozenset("\u2044\u2215\u29f8\u2571")
-_CYRILLIC = dict(zip("АВЕЅЗІЈКМНОРСТУХԌԛԝаеѕіјорсухһԁԍӏЬԜԚ", "ABESZIJKMHOPCTYXGqwaesijopcyxhdglbWQ", strict=True))
+_CYRILLIC = dict(
+    zip("АВЕЅЗІЈКМНОРСТУХԌԛԝаеѕіјорсухһԁԍӏЬԜԚ", "ABESZIJKMHOPCTYXGqwaesijopcyxhdglbWQ", strict=True)
+)
 _GREEK = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχϲϳϹͿΣ", "ABEZHIKMNOPTYXaikvopuxcjCJσ", strict=True))
-_OTHER = dict(zip("ıȷɡɑɩʀɢʜɪʟɴʏᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢꓐꓑꓓꓔꓖꓗꓜꓝ∶ː։꞉․", "ijgaiRGHILNYACDEJKMOPTUVWZBPDTGKZF::::.", strict=True))
+_OTHER = dict(
+    zip("ıȷɡɑɩʀɢʜɪʟɴʏᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢꓐꓑꓓꓔꓖꓗꓜꓝ∶ː։꞉․", "ijgaiRGHILNYACDEJKMOPTUVWZBPDTGKZF::::.", strict=True)
+)
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LOOK_ALIKES = _CYRILLIC | _GREEK | _OTHER
 

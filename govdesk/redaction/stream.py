@@ -34,7 +34,9 @@ class Stream:
         operator: the operator of an entity type.
     """
 
-    def __init__(self, cursors: Sequence[Cursor], reach: int, operator: Callable[[EntityType], Operator]) -> None:
+    def __init__(
+        self, cursors: Sequence[Cursor], reach: int, operator: Callable[[EntityType], Operator]
+    ) -> None:
         self._cursors = list(cursors)
         self._reach = reach
         self._operator = operator

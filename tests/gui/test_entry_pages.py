@@ -4,11 +4,12 @@ import sys
 import threading
 
 import pytest
-from PySide6.QtCore import QEvent, QPoint, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QApplication, QLineEdit
+from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 
 from govdesk.domain.policy import ConsentText
+from govdesk.domain.turn import Role
 from govdesk.errors import AuditClosedError, KeySlotError
 from govdesk.gui.consent import ConsentPage
 from govdesk.gui.idle import IdleWatch
@@ -169,6 +170,39 @@ def test_the_recovery_code_unlocks_too(unlock_page, qtbot):
     assert "unlock" not in desk.calls
 
 
+def test_no_part_of_a_page_ever_opens_as_a_window_of_its_own(qtbot, qapp, open_window, ask):
+    class Shows(QObject):
+        def __init__(self):
+            super().__init__()
+            self.seen = set()
+
+        def eventFilter(self, watched, event):
+            if event.type() is QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
+                self.seen.add(type(watched).__name__)
+            return False
+
+    shows = Shows()
+    qapp.installEventFilter(shows)
+    desk = FakeDesk(profile_exists=False)
+    desk.store.put("One", [(Role.USER, "a"), (Role.ASSISTANT, "b")])
+    window = open_window(desk)
+    window.page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, SetupPage))
+    window.page.first.setText(PASSPHRASE)
+    window.page.second.setText(PASSPHRASE)
+    window.page.create_button.click()
+    qtbot.waitUntil(lambda: window.page.code.text() == CODE)
+    window.page.wrote.click()
+    window.page.proceed.click()
+    qtbot.waitUntil(lambda: window.workspace is not None)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    ask(window, "x")
+    window.workspace.page.open(desk.store.conversations()[0].id)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    qapp.removeEventFilter(shows)
+    assert shows.seen == {"Window"}
+
+
 def test_lock_blanks_the_window_and_tells_the_desk_once(qtbot, enter, ask, desk):
     window = enter(desk)
     ask(window, "A question with words to hide")
@@ -275,6 +309,7 @@ RUN = """
 import sys
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
+from govdesk.domain.turn import Role
 from govdesk.errors import WallError
 from govdesk.gui import application
 from tests.fakes import FakeDesk

@@ -61,7 +61,12 @@ def engine(*, kind: str) -> Engine:
     }[kind]  # fmt: skip
     consent = ConsentText(title="", text="")
     policy = Policy(
-        schema=1, id="test", version=1, system_high="UNCLASSIFIED", consent=consent, redaction={"output": rules}
+        schema=1,
+        id="test",
+        version=1,
+        system_high="UNCLASSIFIED",
+        consent=consent,
+        redaction={"output": rules},
     )
     return Engine(RECOGNIZERS, policy)
 

@@ -1,6 +1,6 @@
 """The history does what `ConversationStore` says, with any text, from any thread."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -217,23 +217,15 @@ def test_half_characters_are_replaced_one_for_one(store):
 
 def test_many_threads_lose_nothing(store, database):
     conversation = store.create("x", "", 1)
-    failures = []
 
     def work(number):
-        try:
-            for turn in range(10):
-                say(store, conversation, f"{number}-{turn}", f"prompt {number} {turn}", "answer")
-                store.search("prompt")
-                store.messages(conversation)
-        except Exception as error:
-            failures.append(error)
+        for turn in range(10):
+            say(store, conversation, f"{number}-{turn}", f"prompt {number} {turn}", "answer")
+            store.search("prompt")
+            store.messages(conversation)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     assert len(store.messages(conversation)) == 80
     assert len(store.search("prompt", 100)) == 40
     database.check()

@@ -1,0 +1,119 @@
+"""resources/docs/audit-format.md is what the code does: its vector is recomputed, and read by other means.
+
+The reader below is written from the document with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+from govdesk.audit import chain, failures, record, report, state
+from govdesk.audit.state import State
+from govdesk.config import RESOURCES
+from govdesk.domain.record import Entry, Event
+from tests.audit_logs import Clock
+
+DOCUMENT = RESOURCES / "docs" / "audit-format.md"
+LOG = "000102030405060708090a0b0c0d0e0f"
+K0 = bytes(range(48))
+
+
+def block(name: str) -> str:
+    found = re.search(rf"<!-- vector: {name} -->\n```\w*\n(.*?)\n```", DOCUMENT.read_text(), re.DOTALL)
+    assert found is not None, name
+    return found.group(1)
+
+
+def vector() -> tuple[list[str], list[str], State]:
+    """Lines, keys and state of the document's example, made by the code."""
+    entries = (
+        Entry(
+            Event.LOG_START,
+            "success",
+            object=LOG,
+            fields={"format": 1, "segment": 0, "sealed": "HPKE ML-KEM-1024 HKDF-SHA384 AES-256-GCM"},
+        ),
+        Entry(
+            Event.TURN_INTENT,
+            "permit",
+            object="5f0e7c2d1b3a4958",
+            marking="UNCLASSIFIED",
+            policy="dev@0123456789abcdef",
+            fields={"characters": 41, "findings": {"US_SSN": 1}, "rule": None},
+        ),
+        Entry(
+            Event.TURN_OUTCOME,
+            "completed",
+            object="5f0e7c2d1b3a4958",
+            marking="UNCLASSIFIED",
+            policy="dev@0123456789abcdef",
+            fields={"characters": 120, "findings": {}, "rule": "end"},
+        ),
+    )
+    clock = Clock(who=record.Who(uid=1000, name="Zo\u00eb", role="owner", how="process"))
+    key, head, lines, keys = K0, chain.NO_PREVIOUS, [], [K0.hex()]
+    for seq, entry in enumerate(entries):
+        unsigned = record.unsigned(
+            entry,
+            log=LOG,
+            seq=seq,
+            prev=head,
+            when=clock.when(),
+            where=clock.where,
+            who=clock.who,
+            seal={} if seq == 0 else None,
+        )
+        line = chain.line_of(unsigned, key)
+        lines.append(line.decode())
+        head, key = chain.line_hash(line), chain.next_key(key, LOG)
+        keys.append(key.hex())
+    length = sum(len(line.encode()) + 1 for line in lines)
+    return lines, keys, State(1, LOG, len(lines), length, head, keys[-1])
+
+
+def test_the_vector_is_what_the_code_makes() -> None:
+    lines, keys, at = vector()
+    assert block("lines").split("\n") == lines
+    assert block("keys").split("\n") == [f"K{number} = {key}" for number, key in enumerate(keys)]
+    text, check = state.encode(at).rstrip(b"\0").decode().rstrip("\n").split("\n")
+    assert block("state") == f"{text}\n{check}"
+
+
+def test_a_reader_written_from_the_document_agrees() -> None:
+    """Canonical form, order, chain, MACs and state, with none of our code."""
+    key, head = K0, "0" * 96
+    lines = block("lines").split("\n")
+    for seq, line in enumerate(lines):
+        value = json.loads(line)
+        spelled = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        assert spelled == line == unicodedata.normalize("NFC", line)
+        mac = value.pop("mac")
+        unsigned = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        assert hmac.new(key, unsigned, hashlib.sha384).hexdigest() == mac
+        assert (value["seq"], value["prev"], value["log"]) == (seq, head, LOG)
+        head = hashlib.sha384(line.encode()).hexdigest()
+        info = b"govdesk audit v1 next key " + LOG.encode()
+        key = hmac.new(key, info + b"\x01", hashlib.sha384).digest()
+    text, check = block("state").split("\n")
+    assert hashlib.sha384(text.encode()).hexdigest() == check
+    at = json.loads(text)
+    assert (at["seq"], at["head"], at["key"]) == (len(lines), head, key.hex())
+    assert at["length"] == len(("\n".join(lines) + "\n").encode())
+
+
+def test_the_document_names_what_there_is() -> None:
+    text = DOCUMENT.read_text()
+    for attack in report.Attack:
+        assert attack.value in text, attack
+    for code in failures.CODES:
+        assert f"`{code}`" in text, code
+    for name in (*record.Record.__struct_fields__, *State.__struct_fields__):
+        assert f"`{name}`" in text, name
+    for number in (65_536, 4096, 262_144, 2**30):
+        assert f"{number:,}" in text, number
+    assert Path(DOCUMENT).read_text().count("```") % 2 == 0
