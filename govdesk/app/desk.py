@@ -67,12 +67,14 @@ class SessionDesk:
         self._database: Database | None = None
         self._closing = threading.Event()
         self._started = False
+        self._front = ""
         self._ended_turns: dict[TurnId, tuple[str, RecordSeq]] = {}
 
     # ── start and end ────────────────────────────────────────────────────────
 
     def start(self, front: str, version: str) -> None:
         """Open the log; record the start, what the self-test found, and the policy in force."""
+        self._front = front
         turns = tail.recent_turns(self.profile.audit)
         self._audit.open(self.policy.policy.audit.officers)
         self._started = True
@@ -115,22 +117,13 @@ class SessionDesk:
 
     @property
     def probes(self) -> tuple[Probe, ...]:
-        """What the self-tests of all processes found so far; the worker's carry its name."""
-        worker = tuple(
-            Probe(channel=f"worker: {probe.channel}", blocked=probe.blocked, found=probe.found)
-            for probe in self._inference.probes
-        )
-        return self._own_probes + worker
+        """What the self-tests found so far, of this process and of the worker: `worker.tcp4` and so on."""
+        return _named(self._front, self._own_probes) + _named("worker", self._inference.probes)
 
     @property
     def profile_exists(self) -> bool:
         """False before the first run's set-up."""
         return self.profile.exists
-
-    def worker_probes(self) -> tuple[Probe, ...]:
-        """Start the worker with the model; what its self-test found."""
-        self._inference.model()
-        return self._inference.probes
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
@@ -240,3 +233,10 @@ class SessionDesk:
                 fields=fields or {},
             )
         )
+
+
+def _named(process: str, probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
+    return tuple(
+        Probe(channel=f"{process}.{probe.channel}", blocked=probe.blocked, found=probe.found)
+        for probe in probes
+    )

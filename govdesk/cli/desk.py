@@ -66,11 +66,7 @@ class Desk(Protocol):
 
     @property
     def probes(self) -> tuple[Probe, ...]:
-        """What the self-test of this process found."""
-        ...
-
-    def worker_probes(self) -> tuple[Probe, ...]:
-        """Start the worker with the model; what its self-test found."""
+        """What the self-tests found so far: `terminal.tcp4`, and `worker.tcp4` once a worker runs."""
         ...
 
     def model(self) -> ModelInfo:

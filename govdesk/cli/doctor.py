@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
     """Run every check; 0 when no cat1 check failed, else 1."""
-    checks = [*_network("session", desk.probes), *_worker(desk), *_policy(desk), *_machine(desk)]
+    model = _model(desk)  # starts the worker, whose self-test is part of the report
+    checks = [*_network(desk.probes), model, *_policy(desk), *_machine(desk)]
     ok = all(check.ok for check in checks if check.severity == "cat1")
     if parsed.json:
         print(msgspec.json.encode({"schema": 1, "ok": ok, "checks": checks}).decode())
@@ -46,10 +47,10 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     return 0 if ok else 1
 
 
-def _network(process: str, probes: tuple[Probe, ...]) -> list[Check]:
+def _network(probes: tuple[Probe, ...]) -> list[Check]:
     return [
         Check(
-            id=f"network.{process}.{probe.channel}",
+            id=f"network.{probe.channel}",
             ok=probe.blocked,
             severity="cat1",
             found=f"refused ({probe.found})" if probe.blocked else f"open ({probe.found})",
@@ -59,14 +60,13 @@ def _network(process: str, probes: tuple[Probe, ...]) -> list[Check]:
     ]
 
 
-def _worker(desk: Desk) -> list[Check]:
+def _model(desk: Desk) -> Check:
     try:
-        probes = desk.worker_probes()
         model = desk.model()
     except KnownError as error:
-        return [Check("model", ok=False, severity="cat1", found=error.what, advice=error.todo)]
+        return Check("model", ok=False, severity="cat1", found=error.what, advice=error.todo)
     found = f"{model.name}, {model.context_tokens} tokens of context, SHA-384 {model.digest[:16]}…"
-    return [*_network("worker", probes), Check("model", ok=True, severity="cat1", found=found)]
+    return Check("model", ok=True, severity="cat1", found=found)
 
 
 def _policy(desk: Desk) -> list[Check]:

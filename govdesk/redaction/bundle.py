@@ -1,4 +1,4 @@
-"""Many recognizers cost a stream about as much as one while nothing is found: the bundle asks for all at once.
+"""Many recognizers cost a stream about as much as one while nothing is found: all are asked at once.
 
 All patterns of a bundle are joined into one that says whether any of them matches before the end
 is near, and one that says from where any could still begin. Only when the first does are the

@@ -1,4 +1,4 @@
-"""Redacts a whole text, or starts a stream that gives the same text; it never returns a text it did not finish.
+"""Redacts a whole text, or starts a stream that gives the same; never returns a text it did not finish.
 
 fold → candidates → validate and score → resolve → policy → operate. A failure anywhere raises.
 """

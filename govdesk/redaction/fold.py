@@ -1,4 +1,4 @@
-"""What looks like an identifier is matched like one: each character is folded alone, and every offset leads back.
+"""What looks like an identifier is matched like one: characters are folded alone, offsets lead back.
 
 Defends against evasion by full-width and mathematical characters, Cyrillic and Greek look-alikes,
 exotic dashes and spaces, and characters that do not show (zero-width, soft hyphen, tags, combining
@@ -32,7 +32,7 @@ _LOOK_ALIKES = _CYRILLIC | _GREEK | _OTHER
 
 
 def fold_character(character: str) -> str | None:
-    """One character as ASCII where it looks like ASCII, itself where it does not, None where it does not show."""
+    """ASCII for what looks like ASCII, None for what does not show, else the character itself."""
     if character < "\x80":
         return character
     alike = _LOOK_ALIKES.get(character)

@@ -1,4 +1,4 @@
-"""Rules are data that prove themselves: a pack whose examples fail is refused, and no rule is left out quietly.
+"""Rules are data that prove themselves: a pack whose examples fail is refused, no rule left out quietly.
 
 A pack is a TOML file, decoded strictly. Every recognizer shows in its examples what it finds
 (`positive`, the finding between « and ») and what it does not (`negative`). The examples run
@@ -194,7 +194,7 @@ def _validator(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Vali
 
 
 def _has_capitals(source: str) -> bool:
-    """Capitals that stand for themselves: `\\S` and the group `(?P<span>` do not."""
+    """Capitals that stand for themselves: those of escapes and of the group `span` do not."""
     return re.search(r"[A-Z]", re.sub(r"\\.|\(\?P<", "", source)) is not None
 
 

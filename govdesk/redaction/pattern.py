@@ -1,7 +1,7 @@
-"""A recognizer's pattern is bounded, and where a match could still begin at the end of a part is known.
+r"""A recognizer's pattern is bounded, and where a match could still begin at the end of a part is known.
 
 Patterns are data, written in a small part of Python's `re` language: characters, classes, groups,
-alternatives, *bounded* repeats, `\\b`, `^`, `$`, and looks of one character. Being small, the
+alternatives, *bounded* repeats, `\b`, `^`, `$`, and looks of one character. Being small, the
 language can be read here and turned into two regular expressions:
 
 - the *whole*: the pattern itself;

@@ -143,7 +143,7 @@ def _rank(hit: Hit) -> tuple[int, float, int, int, str]:
 
 
 def to_finding(union: Union, after: int) -> Finding:
-    """A union as a finding that begins where the last one ended or later (they may share dropped characters)."""
+    """A union as a finding, which begins behind the last one (they may share dropped characters)."""
     recognizer = union.recognizer
     return Finding(
         start=max(after, union.given_start),

@@ -1,4 +1,4 @@
-"""From the line that begins a private key, everything up to its last line, or to the end of the text, is one finding.
+"""From the line that begins a private key to its last line, or to the end of the text, is one finding.
 
 What stands between is never looked at: a key that is cut, wrapped, escaped or commented is still
 swallowed whole. Until the last line arrives, the end of the finding is open.

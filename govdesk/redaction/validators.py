@@ -1,4 +1,4 @@
-"""What a shape cannot tell: check digits, ranges and structure. Each takes a folded candidate and says yes or no."""
+"""What a shape cannot tell: check digits, ranges, structure. Each says yes or no to a folded candidate."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ _CARD_NETWORKS = (
 _DATE = re.compile(r"(?:(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)")
 _REFERENCE = re.compile(r"[$<%{(\[]|[A-Za-z_]+(?:\.[A-Za-z_]+)*[(\[]|[A-Za-z_]+(?:\.[A-Za-z_]+)+[);]*$")
 
+_NO_PASSWORDS = frozenset(
+    "none null true false str string text bytes int bool object optional required".split()
+)
+"""What stands behind `password:` in source code and manuals."""
+
 
 def digits(text: str) -> str:
     """The ASCII digits of a folded text."""
@@ -79,7 +84,7 @@ def card_any(text: str) -> bool:
 
 
 def ssn(text: str) -> bool:
-    """A Social Security number's ranges: area not 000, 666 or 900-999, group not 00, serial not 0000 (SSA POMS RM 10201.035)."""
+    """Area not 000, 666 or 900-999, group not 00, serial not 0000 (SSA POMS RM 10201.035)."""
     number = digits(text)
     area, group, serial = number[:3], number[3:5], number[5:]
     return (
@@ -156,7 +161,11 @@ def random_looking(text: str) -> bool:
 
 def password(text: str) -> bool:
     """A value that is written out: not a reference to one, not a mask, not a call."""
-    return len(set(text)) > 2 and _REFERENCE.match(text) is None
+    return (
+        len(set(text)) > 2
+        and _REFERENCE.match(text) is None
+        and text.rstrip(")],;:.").casefold() not in _NO_PASSWORDS
+    )
 
 
 def password_said(text: str) -> bool:
