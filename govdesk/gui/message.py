@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout
 
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
@@ -21,6 +21,7 @@ SHOWN_CHARACTERS = 20_000
 """Longer texts are shown in steps of this size: laying out millions of characters would stop the window."""
 _HELD_CHARACTER_WIDTH = 6
 _MAX_HELD_WIDTH = 360
+_CHIP_WIDTH = 90
 
 
 class MessageView(QFrame):
@@ -39,16 +40,18 @@ class MessageView(QFrame):
         who = "You" if mine else "GovDesk"
         self.body = SafeText(f"{who}, message")
         self.details = label("", "muted", wrap=False)
+        # May be cut in a narrow window: nothing in a message may be wider than the window.
+        self.details.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         head = QHBoxLayout()
         head.addWidget(label(who, "who", wrap=False))
-        head.addWidget(self.details)
-        head.addStretch(1)
+        head.addWidget(self.details, 1)
         self.mark = label("", "mark", wrap=False)
         head.addWidget(self.mark)
         head.addWidget(label(words.clock_time(message.created_utc_ns), "muted", wrap=False))
         self.more = button("Show more", "quiet", name="Show more of this message")
         self.more.clicked.connect(self._show_more)
         self.chip = button("", "chip")
+        self.chip.setMinimumWidth(_CHIP_WIDTH)
         self.chip.clicked.connect(lambda: self.why.emit(self._findings))
         self.chip.hide()
         self.note = label("", "")
@@ -101,6 +104,7 @@ class MessageView(QFrame):
     def set_details(self, text: str) -> None:
         """Which model, how fast."""
         self.details.setText(visible(text))
+        self.details.setToolTip(visible(text))
 
     def set_text(self, text: str) -> None:
         """Show another text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRect, QTimer, Signal
+from PySide6.QtCore import QRect, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from govdesk.domain.ids import TurnId
@@ -12,6 +12,8 @@ from govdesk.gui.parts import button, label
 from govdesk.gui.theme import Theme
 
 STEP = 50
+_AT_ONCE = 10
+"""What fills a screen is built at once, the rest of a step one by one while nothing else is due."""
 _COLUMN_WIDTH = 880
 _AT_END_PIXELS = 24
 
@@ -30,6 +32,7 @@ class Transcript(QScrollArea):
         super().__init__()
         self.setWidgetResizable(True)
         self.setAccessibleName("Messages")
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._messages: tuple[Message, ...] = ()
         self._first = self._last = 0
         self._theme: Theme | None = None
@@ -65,6 +68,10 @@ class Transcript(QScrollArea):
         row.addStretch(1)
         self.setWidget(content)
         self._content = content
+        self._rest = QTimer(self)
+        self._rest.setInterval(0)
+        self._rest.timeout.connect(self._build_one)
+        self._floor = 0
         self._follow = True
         bar = self.verticalScrollBar()
         bar.rangeChanged.connect(self._range_changed)
@@ -81,15 +88,19 @@ class Transcript(QScrollArea):
         self._clear()
         self._messages, self._theme = messages, theme
         self.empty.setVisible(not messages)
-        self._first = max(0, len(messages) - STEP)
+        self._first = self._floor = max(0, len(messages) - STEP)
         self._last = len(messages)
         target = next((i for i, m in enumerate(messages) if turn is not None and m.turn == turn), None)
         if target is not None and target < self._first:
-            self._first = max(0, target - STEP // 2)
+            self._first = self._floor = max(0, target - STEP // 2)
             self._last = min(len(messages), self._first + STEP)
+        if target is None:
+            self._first = max(self._floor, self._last - _AT_ONCE)
         for message in messages[self._first : self._last]:
             self._put(MessageView(message, theme), len(self._views))
         self._say_rest()
+        if self._first > self._floor:
+            self._rest.start()
         self._follow = target is None
         if target is not None:
             view = self._views[target - self._first]
@@ -121,7 +132,28 @@ class Transcript(QScrollArea):
         self._views.insert(at, view)
         self.column.insertWidget(at, view)
 
+    def _build_one(self) -> None:
+        if self._first <= self._floor or self._theme is None:
+            self._rest.stop()
+            return
+        self._build_earlier(self._first - 1)
+
+    def _build_earlier(self, start: int) -> None:
+        """Build the messages from `start` to the first that is there; what is on screen stays in place."""
+        if self._theme is None:
+            return
+        bar = self.verticalScrollBar()
+        below = bar.maximum() - bar.value()
+        follow = self._follow
+        for at, message in enumerate(self._messages[start : self._first]):
+            self._put(MessageView(message, self._theme), at)
+        self._first = start
+        self._say_rest()
+        if not follow:
+            QTimer.singleShot(0, self, lambda: bar.setValue(bar.maximum() - below))
+
     def _clear(self) -> None:
+        self._rest.stop()
         for view in self._views:
             self.column.removeWidget(view)
             view.hide()
@@ -129,17 +161,9 @@ class Transcript(QScrollArea):
         self._views = []
 
     def _show_earlier(self) -> None:
-        if self._theme is None:
-            return
-        start = max(0, self._first - STEP)
-        bar = self.verticalScrollBar()
-        below = bar.maximum() - bar.value()
+        self._rest.stop()
         self._follow = False
-        for at, message in enumerate(self._messages[start : self._first]):
-            self._put(MessageView(message, self._theme), at)
-        self._first = start
-        self._say_rest()
-        QTimer.singleShot(0, self, lambda: bar.setValue(bar.maximum() - below))
+        self._build_earlier(max(0, self._first - STEP))
 
     def _show_later(self) -> None:
         if self._theme is None:

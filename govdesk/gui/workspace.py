@@ -38,6 +38,7 @@ class Workspace(QWidget):
         self.title.setAlignment(left | Qt.AlignmentFlag.AlignVCenter)
         self.mark = label("", "mark", wrap=False)
         self.model_words = label("loading the model…", "muted", wrap=False)
+        self.model_words.setMinimumWidth(40)
         self.model_again = button("Try again", "quiet", name="Try to load the model again")
         self.model_again.hide()
         self.help_button = button("?", "quiet", name="Keyboard shortcuts", tip="F1")

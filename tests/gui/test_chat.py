@@ -323,6 +323,27 @@ def test_ten_thousand_messages_build_fifty_and_more_on_request(qtbot, enter, des
     qtbot.wait(20)
 
 
+@pytest.mark.parametrize("width", [720, 1180])
+def test_no_message_is_wider_than_the_window(qtbot, enter, ask, desk, width):
+    window = enter(desk)
+    window.resize(width, 500)
+    kinds = (
+        "US_SSN",
+        "EMAIL_ADDRESS",
+        "CREDIT_CARD",
+        "US_BANK_NUMBER",
+        "SECRET.PRIVATE_KEY",
+        "MEDICAL_RECORD",
+    )
+    many = tuple(finding(kind) for kind in kinds)
+    answer = "x" * 500 + "\n\n```\n" + "code " * 100 + "\n```\n\n|" + " wide |" * 30 + "\n|" + "---|" * 30
+    desk.chat.script = Script(answer=(answer,), prompt_findings=many, answer_findings=many)
+    page = ask(window, "word " * 200)
+    qtbot.wait(30)
+    for view in page.transcript.views:
+        assert view.mapTo(page, view.rect().topRight()).x() <= page.width()
+
+
 def test_store_is_read_off_the_gui_thread(qtbot, enter, desk):
     identity = desk.store.put("One", [(Role.USER, "a"), (Role.ASSISTANT, "b")])
     window = enter(desk)

@@ -325,6 +325,19 @@ def test_an_old_state_put_back_is_seen(tmp_path: Path, behind: int) -> None:
     assert error.value.code == "audit.tampered"
 
 
+def test_a_forged_record_at_the_end_is_seen_without_an_officers_key(tmp_path: Path) -> None:
+    """One record more than the state is what a crash leaves, so the state's own key has to fit it."""
+    folder = tmp_path / "a"
+    lines = lines_of(build(folder, 4))
+    write(folder, chained([*lines, lines[-1]], len(lines), [bytes(48)]))
+    for key in (True, False):
+        assert check(folder, key=key).state is LogState.TAMPERED
+    right = bytes.fromhex(read_state(folder).key)
+    write(folder, chained([*lines, lines[-1]], len(lines), [right]))
+    assert check(folder).words == "sound to record 5; tail open"
+    assert check(folder, key=False).state is LogState.INCOMPLETE
+
+
 def test_a_cut_hidden_by_a_crash_is_seen(tmp_path: Path) -> None:
     """Cutting an acknowledged record and leaving torn bytes in its place is no crash."""
     folder = tmp_path / "a"

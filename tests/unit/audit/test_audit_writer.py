@@ -153,6 +153,31 @@ def test_a_record_nobody_was_told_of_is_adopted(tmp_path: Path) -> None:
     assert verify(folder, officer()[0]).state is LogState.SOUND
 
 
+def test_an_adopted_record_is_written_again_first(tmp_path: Path) -> None:
+    """After a sync that failed its bytes may be in memory only, and a sync alone would not write them."""
+    folder = tmp_path / "a"
+    writer = opened(folder)
+    before = (folder / state.NAME).read_bytes()
+    writer.append(entry(0))
+    writer.close()
+    (folder / state.NAME).write_bytes(before)
+    line = lines_of((folder / SEGMENT_NAME).read_bytes())[-1]
+    calls: list[object] = []
+
+    class Spy(Quick):
+        def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
+            calls.append(part)
+            return super().write_at(descriptor, part, offset)
+
+        def sync(self, descriptor: int) -> None:
+            calls.append("sync")
+
+    Writer(folder, Clock(), files=Spy()).close()
+    at = calls.index(line + b"\n")
+    assert calls[at + 1] == "sync"
+    assert b'"seq":2' in calls[at + 2]  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(
     "tail", [b"{", b'{"event":"turn.intent"', b"x" * 3000, b"\0" * 700, b'{"ev' + b"\0" * 90 + b"}\n"]
 )
