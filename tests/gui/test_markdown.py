@@ -198,6 +198,16 @@ def test_a_frame_renders_the_tail_only_however_long_the_answer(qtbot, monkeypatc
     assert view.document().toPlainText().count("a line of code") == 1200
 
 
+def test_finished_paragraphs_are_rendered_once(qtbot):
+    _, streaming = live(qtbot)
+    for _ in range(20):
+        streaming.feed("A paragraph of words.\n\n")
+        streaming._frame()
+    assert streaming._tail == ""
+    streaming.feed("Open")
+    assert streaming._tail == "Open"
+
+
 def test_a_lone_huge_line_does_not_grow_the_tail(qtbot):
     view, streaming = live(qtbot)
     for _ in range(50):

@@ -2,6 +2,7 @@
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 
 from govdesk.domain.turn import Role
 from govdesk.errors import CorruptDatabaseError
@@ -126,6 +127,16 @@ def test_a_store_that_fails_is_explained(qtbot, window, desk):
     window.workspace.side.refresh()
     qtbot.waitUntil(lambda: bool(window.workspace.page.transcript.views))
     assert "Use the backup." in window.workspace.page.transcript.views[-1].note.text()
+
+
+def test_no_label_interprets_markup(qtbot, window, desk):
+    desk.store.put("<img src='file:///etc/passwd'><b>t</b>", [])
+    window.workspace.side.refresh()
+    qtbot.waitUntil(lambda: len(titles(window.workspace.side)) == 3)
+    choose(qtbot, window, "<img src='file:///etc/passwd'><b>t</b>")
+    assert window.workspace.title.text().startswith("<img")
+    for one in window.findChildren(QLabel):
+        assert one.textFormat() is Qt.TextFormat.PlainText, one.text()
 
 
 def test_hidden_characters_in_titles_are_seen(qtbot, window, desk):
