@@ -44,6 +44,9 @@ Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Reach = Annotated[int, Meta(ge=0, le=512)]
 
 
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
 class PackError(KnownError):
     """A pack of recognizers that cannot be used; nothing is redacted with half the rules."""
 
@@ -60,7 +63,7 @@ class ContextRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RecognizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One recognizer as a pack writes it; resources/recognizers/README.md explains each key."""
 
-    id: Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    id: str
     type: str
     pattern: Annotated[str, Meta(min_length=1)]
     priority: int
@@ -141,6 +144,8 @@ def load_pack(name: str, encoded: bytes, exceeds_system: Exceeds) -> list[Recogn
 
 
 def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recognizer:
+    if _ID.fullmatch(rule.id) is None:  # not a Meta(pattern=…): msgspec 0.22 crashes at exit with one
+        raise PackError(f"The pack {name} has a rule whose id is not words-with-dashes.")
     if rule.type not in ENTITY_TYPES and not rule.type.startswith("CUSTOM."):
         raise PackError(f"The pack {name}, rule {rule.id}: there is no entity type {rule.type}.")
     pattern = _compiled(rule.pattern, rule.left, rule.right)
