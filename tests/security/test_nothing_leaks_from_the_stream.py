@@ -17,7 +17,7 @@ from govdesk.domain.redaction import Direction, Finding, Operator
 from govdesk.redaction.engine import Engine
 from govdesk.redaction.packs import load_packs
 
-EXAMPLES = int(os.environ.get("GOVDESK_FUZZ_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("GOVDESK_FUZZ_EXAMPLES", "100"))
 RECOGNIZERS = load_packs(RESOURCES / "recognizers", lambda text: "U" not in text[:2])
 
 # Assembled here, so that nothing in this file looks like a live credential.

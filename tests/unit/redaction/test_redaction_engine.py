@@ -138,3 +138,27 @@ def test_a_flood_of_what_does_not_show_is_held_and_goes_with_the_finding() -> No
         stream.feed(part) for part in ["219-09-", *["\u200b" * 50] * 200, "9999", "\u200b" * 10, "."]
     )
     assert released + stream.flush() == "[US_SSN]."
+
+
+def test_what_does_not_show_behind_a_finding_goes_with_it_when_the_cut_is_there() -> None:
+    stream = engine().stream(Direction.PROMPT)
+    released = "".join(map(stream.feed, "4111111111111111\u200bword and more"))
+    assert released + stream.flush() == "[CREDIT_CARD]word and more"
+
+
+def test_a_key_may_begin_in_the_dashes_that_end_another() -> None:
+    begin, end = ("-----" + edge + " PRIVATE " + "KEY-----" for edge in ("BEGIN", "END"))
+    text = f"a {begin}\nMII\n{end}{begin.lstrip('-')}\nMII never ended"
+    assert redacted(text) == "a [SECRET.PRIVATE_KEY]"
+
+
+def test_a_candidate_without_its_word_does_not_hide_one_that_touches_its_word() -> None:
+    text = f"219099999 {'and so on ' * 40}ssn219099999"
+    assert redacted(text).endswith(" ssn[US_SSN]")
+    assert redacted(text).startswith("219099999 ")
+
+
+@pytest.mark.parametrize("apart", [0, 1, 100, 5000])
+def test_gates_find_every_match_however_far_apart(apart: int) -> None:
+    text = (" " * apart).join(["x@", "a@b.org,", "@", "c@d.org,", "e@f.org", " @"])
+    assert redacted(text).count("[EMAIL_ADDRESS]") == 3
