@@ -1,11 +1,14 @@
 """`govdesk redact`: findings and redacted text, for people and for scripts; needs no profile.
 
-Where there is a profile, each call leaves one audit record with counts by type, before anything is printed.
+Where there is a profile, each call leaves one audit record with counts by type: before anything is
+printed, or with `--jsonl` when the lines end, be it at a bad one. JSON is printed in ASCII, so that
+no text can steer a terminal.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +93,14 @@ def _lines(
     source: BinaryIO, redactor: Redactor, policy: str, record: Callable[[dict[str, int]], None]
 ) -> int:
     total: dict[str, int] = {}
+    try:
+        _each_line(source, redactor, policy, total)
+    finally:
+        record(total)
+    return 0
+
+
+def _each_line(source: BinaryIO, redactor: Redactor, policy: str, total: dict[str, int]) -> None:
     number = 0
     while line := source.readline(MAX_TEXT_BYTES + 1):
         number += 1
@@ -106,8 +117,6 @@ def _lines(
             total[entity_type] = total.get(entity_type, 0) + count
         sys.stdout.write(_as_json(result, policy) + "\n")
         sys.stdout.flush()
-    record(total)
-    return 0
 
 
 def _as_json(result: Redacted, policy: str) -> str:
@@ -122,9 +131,8 @@ def _as_json(result: Redacted, policy: str) -> str:
         }
         for finding in result.findings
     ]
-    return msgspec.json.encode(
-        {"schema": 1, "text": result.text, "findings": findings, "policy": policy}
-    ).decode()
+    shown = {"schema": 1, "text": result.text, "findings": findings, "policy": policy}
+    return json.dumps(shown, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def _opened(name: str) -> BinaryIO:

@@ -246,8 +246,9 @@ class _PatternCursor:
         """Where the next word that the recognizer needs beside a candidate makes one possible again."""
         recognizer = self._recognizer
         assert recognizer.wanted is not None  # noqa: S101 (the caller looked)
-        if self._word < at - recognizer.before:
-            word = recognizer.wanted.search(lowered, max(0, at - recognizer.before))
+        nearest = max(0, at - recognizer.before)
+        if self._word < nearest:
+            word = recognizer.wanted.search(lowered, nearest)
             self._word = word.start() if word else len(lowered)
         return self._word - recognizer.after - recognizer.pattern.longest
 

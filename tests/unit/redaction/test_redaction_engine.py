@@ -142,8 +142,8 @@ def test_a_flood_of_what_does_not_show_is_held_and_goes_with_the_finding() -> No
 
 def test_what_does_not_show_behind_a_finding_goes_with_it_when_the_cut_is_there() -> None:
     stream = engine().stream(Direction.PROMPT)
-    released = "".join(map(stream.feed, "4111111111111111\u200bword and more"))
-    assert released + stream.flush() == "[CREDIT_CARD]word and more"
+    released = "".join(map(stream.feed, "4111111111111111\u200b?sin and more"))
+    assert released + stream.flush() == "[CREDIT_CARD]?sin and more"
 
 
 def test_a_key_may_begin_in_the_dashes_that_end_another() -> None:
@@ -153,8 +153,8 @@ def test_a_key_may_begin_in_the_dashes_that_end_another() -> None:
 
 
 def test_a_candidate_without_its_word_does_not_hide_one_that_touches_its_word() -> None:
-    text = f"219099999 {'and so on ' * 40}ssn219099999"
-    assert redacted(text).endswith(" ssn[US_SSN]")
+    text = f"219099999 {'and so on ' * 40}ssn219099999{'.' * 80}"
+    assert redacted(text).rstrip(".").endswith(" ssn[US_SSN]")
     assert redacted(text).startswith("219099999 ")
 
 
