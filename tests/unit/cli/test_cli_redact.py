@@ -30,17 +30,18 @@ class Output(io.StringIO):
 class Ran(SimpleNamespace):
     out: Output
     recorded: list[dict[str, int]]
+    patch: pytest.MonkeyPatch
 
     def run(self, *arguments: str) -> int:
         parser = argparse.ArgumentParser()
         redact.add_arguments(parser)
+        self.patch.setattr(sys, "stdout", self.out)  # here, because pytest sets its own before each phase
         return redact.redact(parser.parse_args(arguments), ENGINE, "t@abc", self.recorded.append)
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Ran:
-    ran = Ran(out=Output(), recorded=[])
-    monkeypatch.setattr(sys, "stdout", ran.out)
+    ran = Ran(out=Output(), recorded=[], patch=monkeypatch)
     ran.give = lambda content: monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     return ran
 
