@@ -42,8 +42,8 @@ pictures:       ## take pictures of the window into build/pictures/
 
 fuzz:           ## the long property runs: GOVDESK_FUZZ_EXAMPLES examples each
 	@$(SETUP) test
-	GOVDESK_FUZZ_EXAMPLES=$${GOVDESK_FUZZ_EXAMPLES:-20000} QT_QPA_PLATFORM=offscreen \
-		$(BIN)/python -m pytest -m slow $(ARGS)
+	GOVDESK_FUZZ_EXAMPLES=$${GOVDESK_FUZZ_EXAMPLES:-2000} QT_QPA_PLATFORM=offscreen \
+		$(BIN)/python -m pytest $$(grep -rl --include='*.py' GOVDESK_FUZZ_EXAMPLES tests/security) $(ARGS)
 
 gemma:          ## obtain the second model, for tests only (Gemma terms: models/LICENSES/Gemma.md)
 	@$(SETUP) gemma
