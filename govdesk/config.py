@@ -37,6 +37,11 @@ class Profile:
         return self.home / "keys.json"
 
     @property
+    def unfinished_key_slots(self) -> Path:
+        """The keys of a profile that is being made; no profile as long as they have this name."""
+        return self.home / "keys.json.unfinished"
+
+    @property
     def audit(self) -> Path:
         """The audit log's folder."""
         return self.home / "audit"
@@ -53,7 +58,7 @@ class Profile:
 
     @property
     def exists(self) -> bool:
-        """True once `init` made its key slots."""
+        """True once it was made whole: its key slots take their name last."""
         return self.key_slots.exists()
 
     def create(self) -> None:

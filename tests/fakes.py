@@ -28,6 +28,7 @@ from govdesk.domain.turn import (
     Usage,
 )
 from govdesk.errors import GovDeskError, WrongPassphraseError
+from govdesk.session.state import LockReason, Session, SessionState
 
 PASSPHRASE = "correct horse battery staple"
 CODE = "7QK4-M2XD-9FTB-W3HN-5RJC-8VPA"
@@ -234,19 +235,26 @@ class FakeChat:
 
 @dataclass(frozen=True)
 class FakeUnlocked:
-    store: FakeStore
+    history: FakeStore
     chat: FakeChat
 
 
 class FakeDesk:
     """A desk with one passphrase."""
 
-    def __init__(self, in_force: PolicyInForce | None = None, *, profile_exists: bool = True) -> None:
+    def __init__(
+        self,
+        in_force: PolicyInForce | None = None,
+        *,
+        profile_exists: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.policy = in_force or policy()
         self.probes: tuple[Probe, ...] = PROBES
         self.profile_exists = profile_exists
         self.store = FakeStore()
         self.chat = FakeChat(self.store)
+        self.session = Session(self.policy.policy.session.idle_lock_seconds, clock)
         self.calls: list[str] = []
         self.problems: dict[str, Exception] = {}
         self.raise_window: Callable[[], None] | None = None
@@ -260,7 +268,9 @@ class FakeDesk:
             raise self.problems[name]
 
     def record_consent(self, how: str) -> None:
+        self.session.ask_consent()
         self._call(f"consent {how}")
+        self.session.accept_consent()
 
     def passphrase_problem(self, text: str) -> str:
         minimum = self.policy.policy.session.minimum_passphrase_characters
@@ -276,25 +286,38 @@ class FakeDesk:
         self._call("unlock")
         if self.unlock_gate is not None:
             self.unlock_gate.wait(10)
+        self.session.begin_unlock()
         if passphrase not in (PASSPHRASE, getattr(self, "created", PASSPHRASE)):
+            self.session.unlock_failed()
             raise WrongPassphraseError(
                 "This passphrase does not open the profile.",
                 kept="Nothing was changed.",
                 todo="Try again, or use the recovery code.",
             )
+        self.session.unlock_succeeded()
         return FakeUnlocked(self.store, self.chat)
 
     def unlock_with_recovery(self, code: str) -> FakeUnlocked:
         self._call("recovery")
         if code != CODE:
             raise WrongPassphraseError("This recovery code does not open the profile.")
+        self.session.begin_unlock()
+        self.session.unlock_succeeded()
         return FakeUnlocked(self.store, self.chat)
 
     def model(self) -> ModelInfo:
         self._call("model")
         return MODEL
 
+    def touch(self) -> bool:
+        return self.session.touch()
+
+    @property
+    def idle_over(self) -> bool:
+        return self.session.state is SessionState.LOCKING
+
     def lock(self) -> None:
+        self.session.lock(LockReason.PERSON)
         self._call("lock")
 
     def on_raise(self, raise_window: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from govdesk import config
+from govdesk.app import new_profile
 from govdesk.app.rules import POLICY_FOLDER, build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
@@ -19,7 +20,7 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
-from govdesk.errors import GovDeskError, KnownError
+from govdesk.errors import AuditClosedError, GovDeskError, KnownError
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
@@ -29,6 +30,7 @@ from govdesk.sandbox import selftest
 from govdesk.session import passphrase as passphrase_rules
 from govdesk.session.key_slots import KeySlots
 from govdesk.session.keys import DataKeys, Purpose
+from govdesk.session.state import LockReason, Session, SessionState
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 
@@ -65,6 +67,7 @@ class SessionDesk:
         self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
         self._keys: DataKeys | None = None
         self._database: Database | None = None
+        self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
         self._closing = threading.Event()
         self._started = False
         self._front = ""
@@ -99,11 +102,11 @@ class SessionDesk:
     def close(self) -> None:
         """Wipe keys, close history, stop the worker, record the end; what is closed already is fine."""
         self._closing.set()
+        self._session.lock(LockReason.QUIT)
         self._inference.stop()
-        if self._database is not None:
-            self._database.close()
-        if self._keys is not None:
-            self._keys.wipe()
+        self._forget()
+        if self._session.state is SessionState.LOCKING:
+            self._session.locked()
         if self._started:
             with contextlib.suppress(KnownError):
                 self._record(Event.APP_STOP, "success", "")
@@ -130,8 +133,10 @@ class SessionDesk:
         return self._inference.model()
 
     def record_consent(self, how: str) -> None:
-        """Record that the consent text was accepted, and how."""
+        """Record that the consent text was accepted, and how; nothing unlocks before."""
+        self._session.ask_consent()
         self._record(Event.CONSENT, "success", "", {"how": how})
+        self._session.accept_consent()
 
     def passphrase_problem(self, passphrase: str) -> str:
         """Why a passphrase cannot be chosen; empty when it can."""
@@ -143,14 +148,7 @@ class SessionDesk:
         minimum = self.policy.policy.session.minimum_passphrase_characters
         passphrase_rules.require_good(passphrase, minimum)
         self._record(Event.PROFILE_INIT, "success", "")
-        keys, code = KeySlots(self.profile.key_slots).create(passphrase)
-        try:
-            with keys, keys[Purpose.DATABASE].use() as key:
-                Database.create(self.profile.database, key).close()
-        except GovDeskError:
-            self.profile.key_slots.unlink()  # keys to nothing: the next try starts afresh
-            raise
-        return code.text
+        return new_profile.create(self.profile, passphrase)
 
     def unlock(self, passphrase: str) -> Unlocked:
         """Open history with a passphrase."""
@@ -162,10 +160,21 @@ class SessionDesk:
             "recovery code", lambda: KeySlots(self.profile.key_slots).unlock_with_recovery(code)
         )
 
+    def touch(self) -> bool:
+        """The person did something: the idle time starts again, unless it was over."""
+        return self._session.touch()
+
+    @property
+    def idle_over(self) -> bool:
+        """True once the idle time is over."""
+        return self._session.state is SessionState.LOCKING
+
     def lock(self) -> None:
         """Record it and tell the broker to start a fresh, locked window; this process ends right after."""
+        self._session.lock(LockReason.PERSON)  # changes nothing when the idle time locked it
+        reason = self._session.lock_reason or LockReason.PERSON
         with contextlib.suppress(KnownError):
-            self._record(Event.LOCK, "success", "")
+            self._record(Event.LOCK, "success", "", {"reason": reason.value})
         self._link.lock()
 
     def on_raise(self, raise_window: Callable[[], None]) -> None:
@@ -181,15 +190,24 @@ class SessionDesk:
     # ── inside ───────────────────────────────────────────────────────────────
 
     def _unlock(self, how: str, open_slot: Callable[[], DataKeys]) -> Unlocked:
+        self._session.begin_unlock()
         try:
-            keys = open_slot()
+            keys = self._keys = open_slot()
             with keys[Purpose.DATABASE].use() as key:
-                database = Database.open(self.profile.database, key)
+                database = self._database = Database.open(self.profile.database, key)
+            self._record(Event.UNLOCK, "success", "", {"how": how})
+            unlocked = self._introduce(database)
         except GovDeskError as error:
-            self._record(Event.UNLOCK, "failure", "", {"how": how, "code": error.code})
+            self._session.unlock_failed()
+            self._forget()
+            with contextlib.suppress(AuditClosedError):
+                self._record(Event.UNLOCK, "failure", "", {"how": how, "code": error.code})
             raise
-        self._record(Event.UNLOCK, "success", "", {"how": how})
-        self._keys, self._database = keys, database
+        self._session.unlock_succeeded()
+        return unlocked
+
+    def _introduce(self, database: Database) -> Unlocked:
+        """What works on an open history; turns that a crash left open get their one outcome first."""
         store = EncryptedConversations(database)
         system_high = self.policy.policy.system_high
         chat = ChatService(
@@ -204,6 +222,14 @@ class SessionDesk:
         )
         chat.recover(self._ended_turns)
         return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat)
+
+    def _forget(self) -> None:
+        """Close history and wipe keys, as far as there are any."""
+        if self._database is not None:
+            self._database.close()
+        if self._keys is not None:
+            self._keys.wipe()
+        self._database = self._keys = None
 
     def _find_model(self) -> catalogue.Model:
         return catalogue.approved_model(

@@ -68,7 +68,8 @@ def _broker(front: Front, profile: config.Profile, arguments: list[str], passed:
             return 0
         raise
     raise_and_prove(Wall.BROKER, programs())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session process decides what an interrupt means
+    # inherited by every thread of the session process, which decides what an interrupt means
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     launch = Launch(front, tuple(arguments), dict(os.environ), str(profile.audit), passed)
     return Broker(launch, instance).run()
 

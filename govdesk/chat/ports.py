@@ -109,14 +109,10 @@ class Inference(Protocol):
 
 
 class ConversationStore(Protocol):
-    """Encrypted history."""
+    """Encrypted history as a turn writes it, under the turn's own records."""
 
     def create(self, title: str, marking: str, now_utc_ns: int) -> ConversationId:
         """Create an empty conversation."""
-        ...
-
-    def conversations(self) -> tuple[Conversation, ...]:
-        """All conversations, the latest first."""
         ...
 
     def messages(self, conversation: ConversationId) -> tuple[Message, ...]:
@@ -155,6 +151,18 @@ class ConversationStore(Protocol):
 
     def unfinished_turns(self) -> tuple[TurnId, ...]:
         """Turns without an outcome: what a crash left."""
+        ...
+
+
+class History(Protocol):
+    """Encrypted history as a person uses it."""
+
+    def conversations(self) -> tuple[Conversation, ...]:
+        """All conversations, the latest first."""
+        ...
+
+    def messages(self, conversation: ConversationId) -> tuple[Message, ...]:
+        """All messages of a conversation in order."""
         ...
 
     def rename(self, conversation: ConversationId, title: str) -> None:

@@ -126,7 +126,9 @@ class ChatService:
     def run_turn(
         self, conversation: ConversationId | None, prompt: str, sampling: Sampling | None = None
     ) -> Generator[TurnEvent, None, None]:
-        """One turn as a stream of events that ends with `Ended`.
+        """One turn as a stream of events that ends with `Ended`; it starts when the first one is asked for.
+
+        A `cancel` counts for this turn from this call on, even before its first event.
 
         Args:
             conversation: an existing one, or None for a new one.
@@ -137,6 +139,11 @@ class ChatService:
             AuditClosedError: a record could not be made durable; nothing that needed it was done.
         """
         self._cancelled = False
+        return self._run(conversation, prompt, sampling or Sampling())
+
+    def _run(
+        self, conversation: ConversationId | None, prompt: str, sampling: Sampling
+    ) -> Generator[TurnEvent, None, None]:
         redacted = self._redactor.redact(prompt, Direction.PROMPT)
         decision = self._decider.decide(redacted, len(prompt))
         turn_id = TurnId(secrets.token_hex(12))
@@ -167,7 +174,7 @@ class ChatService:
         try:
             self._begin(turn, redacted)
             yield Decided(turn.conversation, turn.id, decision, redacted.text, redacted.findings, intent)
-            outcome, why, code = yield from self._infer(turn, sampling or Sampling())
+            outcome, why, code = yield from self._infer(turn, sampling)
         except GeneratorExit:
             # the view went away: the answer is stopped, and the turn still gets its one outcome
             self._inference.cancel()

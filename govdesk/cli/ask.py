@@ -10,7 +10,7 @@ from types import FrameType
 
 import msgspec
 
-from govdesk.cli import passphrase
+from govdesk.cli import entry, interrupts, passphrase
 from govdesk.cli.desk import Desk, Unlocked
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId
@@ -27,6 +27,12 @@ _EXIT = {
     Outcome.FAILED: 5,
     Outcome.INTERRUPTED: 5,
 }
+_LOOK_SECONDS = 5.0
+"""How often a waiting prompt looks whether the idle time is over."""
+
+
+class _IdleError(Exception):
+    """Leaves a waiting `input`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +61,7 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     prompt = _prompt(parsed)
     if not 0 < parsed.max_tokens <= 1_000_000 or not 0.0 <= parsed.temperature <= 5.0:
         raise UsageError("--max-tokens is at least 1, --temperature between 0 and 5.")
-    unlocked = desk.unlock(passphrase.read(parsed))
+    unlocked = entry.unlock(parsed, desk)
     _known_conversation(parsed.conversation, unlocked)
     sampling = Sampling(max_tokens=parsed.max_tokens, temperature=parsed.temperature, seed=parsed.seed)
     conversation = ConversationId(parsed.conversation) if parsed.conversation else None
@@ -67,19 +73,31 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
 
 def run_chat(parsed: argparse.Namespace, desk: Desk) -> int:
     """One question after another until the end of input; offers to make the profile first."""
-    consent = desk.policy.policy.consent
-    print(f"{desk.policy.policy.system_high}   {desk.policy.warning}\n\n{consent.title}\n\n{consent.text}\n")
-    if input("Type yes to accept: ").strip().lower() != "yes":
+    print(entry.notice(desk))
+    if not _accepted():
         return 1
     desk.record_consent("typed yes")
     exists = desk.profile.exists
     unlocked = desk.unlock(passphrase.read(parsed)) if exists else _first_run(parsed, desk)
     conversation: ConversationId | None = None
     print("\nAsk; an empty line or Ctrl-D ends, Ctrl-C stops an answer.")
-    while prompt := _line():
+    while prompt := _line(desk):
         ended = turn(unlocked, conversation, prompt, Sampling(), quiet=False)
+        desk.touch()
         conversation = ended.conversation or conversation
+    if desk.idle_over:
+        print("\nNobody typed for as long as the policy allows, so the session was locked.")
+        desk.lock()
     return 0
+
+
+def _accepted() -> bool:
+    """The explicit act of accepting; the end of input is none."""
+    try:
+        with interrupts.leaving():
+            return input("Type yes to accept: ").strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
 def _first_run(parsed: argparse.Namespace, desk: Desk) -> Unlocked:
@@ -87,35 +105,45 @@ def _first_run(parsed: argparse.Namespace, desk: Desk) -> Unlocked:
     while True:
         chosen = passphrase.read(parsed, "Choose a passphrase: ")
         problem = desk.passphrase_problem(chosen)
-        if not problem and passphrase.read(parsed, "Once more: ") == chosen:
+        typed = parsed.passphrase_fd is None
+        if not problem and (not typed or passphrase.read(parsed, "Once more: ") == chosen):
             break
+        if not typed:
+            raise UsageError(problem, code="passphrase.unsuitable", kept="Nothing was created.")
         print(problem or "The two differ.")
-        if parsed.passphrase_fd is not None:
-            raise UsageError(problem)
     print(f"\nRecovery code, shown this once; write it down:\n\n    {desk.create_profile(chosen)}\n")
     return desk.unlock(chosen)
 
 
-def _line() -> str:
+def _line(desk: Desk) -> str:
+    """The next prompt; empty at the end of input, and once the idle time is over."""
+
+    def look(_signal: int, _frame: FrameType | None) -> None:
+        if desk.idle_over:
+            raise _IdleError
+
+    previous = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
     try:
-        return input("\n> ").strip()
-    except EOFError:
+        with interrupts.leaving():
+            line = input("\n> ").strip()
+    except (EOFError, _IdleError):
         return ""
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    return line if desk.touch() else ""
 
 
 def turn(
     unlocked: Unlocked, conversation: ConversationId | None, prompt: str, sampling: Sampling, *, quiet: bool
 ) -> Ended:
     """Run one turn, print the answer as it comes (unless quiet), stop it on Ctrl-C."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        unlocked.chat.cancel()
-
-    previous = signal.signal(signal.SIGINT, interrupt)
     ended: Ended | None = None
     reading = sys.stderr.isatty() and not quiet
-    try:
-        for event in unlocked.chat.run_turn(conversation, prompt, sampling):
+    events = unlocked.chat.run_turn(conversation, prompt, sampling)
+    with interrupts.stopping(unlocked.chat):
+        for event in events:
             match event:
                 case Decided(decision=Deny(rule=rule)) if not quiet:
                     print(f"Denied by policy ({rule}).", file=sys.stderr)
@@ -128,8 +156,6 @@ def turn(
                     print(terminal_safe(text), end="", flush=True)
                 case Ended():
                     ended = event
-    finally:
-        signal.signal(signal.SIGINT, previous)
     assert ended is not None  # noqa: S101  the last event of every turn
     if not quiet:
         print(flush=True)
@@ -194,7 +220,7 @@ def _decode(untrusted_bytes: bytes, name: str) -> str:
 
 
 def _known_conversation(named: str | None, unlocked: Unlocked) -> None:
-    if named is not None and all(known.id != named for known in unlocked.store.conversations()):
+    if named is not None and all(known.id != named for known in unlocked.history.conversations()):
         raise UsageError(
             "There is no such conversation.",
             code="conversation.unknown",

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from govdesk.chat.ports import AuditLog, ConversationStore, Redactor
+from govdesk.chat.ports import AuditLog, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
@@ -32,7 +32,7 @@ class Chat(Protocol):
 class Unlocked:
     """What an unlocked session can do."""
 
-    store: ConversationStore
+    history: History
     chat: Chat
 
 
@@ -87,6 +87,19 @@ class Desk(Protocol):
 
     def unlock_with_recovery(self, code: str) -> Unlocked:
         """Open history with the recovery code."""
+        ...
+
+    def touch(self) -> bool:
+        """The person did something: the idle time starts again; False when it was over."""
+        ...
+
+    @property
+    def idle_over(self) -> bool:
+        """True once nobody did anything for as long as the policy allows."""
+        ...
+
+    def lock(self) -> None:
+        """Record that the session locks; the process ends right after."""
         ...
 
     def passphrase_problem(self, passphrase: str) -> str:

@@ -7,6 +7,7 @@ import getpass
 import os
 import sys
 
+from govdesk.cli import interrupts
 from govdesk.errors import UsageError
 
 _MAX_BYTES = 4096
@@ -35,7 +36,8 @@ def read(parsed: argparse.Namespace, prompt: str = "Passphrase: ") -> str:
             "A passphrase is needed, and there is no terminal to ask on.",
             todo="Give it on a descriptor: `--passphrase-fd 3 3< file`.",
         )
-    return getpass.getpass(prompt)
+    with interrupts.leaving():
+        return getpass.getpass(prompt)
 
 
 def _from_descriptor(descriptor: int) -> str:

@@ -26,7 +26,7 @@ def run(desk: Desk) -> int:
     print(f"question   {QUESTION}")
     print("answer     ", end="", flush=True)
     ended = ask.turn(unlocked, None, QUESTION, Sampling(max_tokens=120, temperature=0.0), quiet=False)
-    seen = unlocked.store.messages(ended.conversation)[0].text if ended.conversation else ""
+    seen = unlocked.history.messages(ended.conversation)[0].text if ended.conversation else ""
     model = f"{ended.model.name}, SHA-384 {ended.model.digest[:16]}…" if ended.model else "none"
     usage = ended.usage
     rate = usage.answer_tokens / max(usage.total_seconds - usage.first_token_seconds, 1e-3)

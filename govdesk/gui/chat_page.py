@@ -10,7 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from govdesk.chat.ports import ConversationStore
+from govdesk.chat.ports import History
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.turn import Decided, Ended, Message, Outcome, Reading, Released, Role, TurnEvent
@@ -53,10 +53,10 @@ class ChatPage(QWidget):
     changed = Signal(str)
     why = Signal(tuple)
 
-    def __init__(self, chat: Chat, store: ConversationStore, tasks: Tasks) -> None:
+    def __init__(self, chat: Chat, history: History, tasks: Tasks) -> None:
         super().__init__()
         self.setObjectName("chat")
-        self._chat, self._store, self._tasks = chat, store, tasks
+        self._chat, self._history, self._tasks = chat, history, tasks
         self._shown: ConversationId | None = None
         self._messages: tuple[Message, ...] = ()
         self._running: _Running | None = None
@@ -100,7 +100,7 @@ class ChatPage(QWidget):
             if self._shown == conversation:
                 self._show(conversation, messages, turn)
 
-        self._tasks.call(lambda: self._store.messages(conversation), loaded, self.say_problem)
+        self._tasks.call(lambda: self._history.messages(conversation), loaded, self.say_problem)
 
     def restyle(self) -> None:
         """The theme changed: shape what is shown again."""
@@ -167,9 +167,8 @@ class ChatPage(QWidget):
         self._running = _Running(conversation)
         self.composer.set_running(running=True, text_fixed=True)
         self._say_state()
-        self._tasks.iterate(
-            lambda: self._chat.run_turn(conversation, prompt), self._event, self._done, self._failed
-        )
+        events = self._chat.run_turn(conversation, prompt)  # here: a stop from now on is this turn's
+        self._tasks.iterate(lambda: events, self._event, self._done, self._failed)
 
     def _event(self, event: TurnEvent) -> None:
         running = self._running

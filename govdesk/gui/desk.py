@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from govdesk.chat.ports import ConversationStore
+from govdesk.chat.ports import History
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
@@ -37,7 +37,7 @@ class Unlocked(Protocol):
     """What is there once the profile is unlocked."""
 
     @property
-    def store(self) -> ConversationStore:
+    def history(self) -> History:
         """The encrypted history."""
         ...
 
@@ -110,6 +110,19 @@ class Desk(Protocol):
         Raises:
             ModelError, WorkerError
         """
+        ...
+
+    def touch(self) -> bool:
+        """The person did something: the idle time starts again. Quick.
+
+        Returns:
+            False when that time was over already: what was done must not go on, the session locks.
+        """
+        ...
+
+    @property
+    def idle_over(self) -> bool:
+        """True once nobody did anything for as long as the policy allows, time asleep included. Quick."""
         ...
 
     def lock(self) -> None:

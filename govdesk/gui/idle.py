@@ -1,11 +1,13 @@
-"""Nobody at the keyboard for the policy's time: the session locks (AC-11), across suspend too."""
+"""Nobody at the keyboard for the policy's time: the session locks (AC-11), across suspend too.
+
+The session keeps the time; this tells it of every input event, and looks now and then whether it is over.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal
+
+from govdesk.gui.desk import Desk
 
 _ACTIVITY = frozenset(
     {
@@ -18,35 +20,25 @@ _ACTIVITY = frozenset(
         QEvent.Type.TabletMove,
     }
 )
+_LOOKS_PER_LIMIT = 10
 _LONGEST_TICK_MS = 15_000
 
 
-def _boot_seconds() -> float:
-    """Seconds that go on through suspend, which an ordinary timer's clock does not."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class IdleWatch(QObject):
-    """Watches the application's input events; `idle` comes once.
-
-    Args:
-        limit_seconds: of the policy.
-        clock: seconds that never go back.
-    """
+    """Watches the application's input events while the session is unlocked; `idle` comes once."""
 
     idle = Signal()
 
-    def __init__(self, limit_seconds: float, clock: Callable[[], float] = _boot_seconds) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self._limit, self._clock = limit_seconds, clock
-        self._last = clock()
+        self._desk = desk
+        limit_ms = desk.policy.policy.session.idle_lock_seconds * 1000
         self._tick = QTimer(self)
-        self._tick.setInterval(max(10, min(_LONGEST_TICK_MS, int(limit_seconds * 1000 / 10))))
-        self._tick.timeout.connect(self._look)
+        self._tick.setInterval(min(_LONGEST_TICK_MS, limit_ms // _LOOKS_PER_LIMIT))
+        self._tick.timeout.connect(self.look)
 
     def watch(self, application: QObject) -> None:
-        """Start."""
-        self._last = self._clock()
+        """Start: the session was just unlocked."""
         application.installEventFilter(self)
         self._tick.start()
 
@@ -54,16 +46,21 @@ class IdleWatch(QObject):
         """Stop watching."""
         self._tick.stop()
 
+    def look(self) -> None:
+        """Is it over?"""
+        if self._tick.isActive() and self._desk.idle_over:
+            self._say()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Notes activity; lets every event pass."""
+        """Notes activity; lets every event pass.
+
+        An event after the time is over does not save the session that a suspend should have locked.
+        """
         del watched
-        if event.type() in _ACTIVITY and self._tick.isActive():
-            self._look()
-            self._last = self._clock()
+        if event.type() in _ACTIVITY and self._tick.isActive() and not self._desk.touch():
+            self._say()
         return False
 
-    def _look(self) -> None:
-        """An event after the time is over must not save the session that a suspend should have locked."""
-        if self._tick.isActive() and self._clock() - self._last >= self._limit:
-            self.end()
-            self.idle.emit()
+    def _say(self) -> None:
+        self.end()
+        self.idle.emit()

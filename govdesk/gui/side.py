@@ -6,7 +6,7 @@ from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QListView, QVBoxLayout, QWidget
 
-from govdesk.chat.ports import ConversationStore
+from govdesk.chat.ports import History
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import Conversation, SearchHit
 from govdesk.errors import GovDeskError
@@ -30,11 +30,11 @@ class Side(QWidget):
     listed = Signal()
     failed = Signal(object)
 
-    def __init__(self, store: ConversationStore, policy: PolicyInForce, tasks: Tasks) -> None:
+    def __init__(self, history: History, policy: PolicyInForce, tasks: Tasks) -> None:
         super().__init__()
         self.setObjectName("side")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self._store, self._policy, self._tasks = store, policy, tasks
+        self._history, self._policy, self._tasks = history, policy, tasks
         self._conversations: tuple[Conversation, ...] = ()
         self._current: Conversation | None = None
         self._asked = 0
@@ -90,7 +90,7 @@ class Side(QWidget):
 
     def refresh(self) -> None:
         """Read the list again, off the GUI thread."""
-        self._tasks.call(self._store.conversations, self._show_all, self.failed.emit)
+        self._tasks.call(self._history.conversations, self._show_all, self.failed.emit)
 
     def choose(self, conversation: Conversation | None) -> None:
         """Show this one as the current one."""
@@ -128,7 +128,7 @@ class Side(QWidget):
                 self.model.show_rows(hits)
                 self._say()
 
-        self._tasks.call(lambda: self._store.search(query), show, self.failed.emit)
+        self._tasks.call(lambda: self._history.search(query), show, self.failed.emit)
 
     def _say(self) -> None:
         searching = bool(self.search.text().strip())
@@ -185,7 +185,7 @@ class Side(QWidget):
             title = dialog.title
             if title:
                 self._tasks.call(
-                    lambda: self._store.rename(conversation.id, title), renamed, self.failed.emit
+                    lambda: self._history.rename(conversation.id, title), renamed, self.failed.emit
                 )
 
         dialog.accepted.connect(rename)
@@ -206,7 +206,7 @@ class Side(QWidget):
             self.refresh()
 
         def delete() -> None:
-            self._tasks.call(lambda: self._store.delete(conversation.id), deleted, self._fail)
+            self._tasks.call(lambda: self._history.delete(conversation.id), deleted, self._fail)
 
         dialog.accepted.connect(delete)
         dialog.open()

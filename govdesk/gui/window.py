@@ -43,7 +43,7 @@ class Window(QMainWindow):
         self.setCentralWidget(Bannered(desk.policy, self._pages))
         self.resize(*_SIZE)
         self.setMinimumSize(*_SMALLEST)
-        self.idle = IdleWatch(desk.policy.policy.session.idle_lock_seconds)
+        self.idle = IdleWatch(desk)
         self.idle.idle.connect(self.lock)
         self.raise_asked.connect(self._come_to_front, Qt.ConnectionType.QueuedConnection)
         desk.on_raise(self.raise_asked.emit)

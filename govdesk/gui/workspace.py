@@ -30,8 +30,8 @@ class Workspace(QWidget):
         super().__init__()
         self._desk, self._tasks = desk, tasks
         self._conversation: Conversation | None = None
-        self.side = Side(unlocked.store, desk.policy, tasks)
-        self.page = ChatPage(unlocked.chat, unlocked.store, tasks)
+        self.side = Side(unlocked.history, desk.policy, tasks)
+        self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
         self.title = label("New conversation", "heading", wrap=False)
         self.title.setMinimumWidth(60)
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft

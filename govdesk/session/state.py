@@ -1,7 +1,7 @@
 """Locked, consent, unlocking, unlocked, locking: one legal way, and an idle deadline that no clock moves.
 
 Pure: the clock is injected. Give it a clock that runs while the machine sleeps (CLOCK_BOOTTIME), so
-that time asleep is time idle; the wall clock is never looked at.
+that time asleep is time idle; the wall clock is never looked at. Safe from any thread.
 
     LOCKED ─ask_consent→ CONSENT ─accept_consent→ LOCKED ─begin_unlock→ UNLOCKING ─unlock_succeeded→ UNLOCKED
                                                     └────unlock_failed──────┘
@@ -10,6 +10,7 @@ that time asleep is time idle; the wall clock is never looked at.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from enum import Enum
 
@@ -50,6 +51,7 @@ class Session:
             raise BugError("An idle lock needs a time above zero.")
         self._idle_lock_seconds = idle_lock_seconds
         self._clock = clock
+        self._one_at_a_time = threading.RLock()
         self._latest = clock()
         self._deadline = self._latest
         self._state = SessionState.LOCKED
@@ -79,8 +81,8 @@ class Session:
         return self._deadline - self._latest if self._state is SessionState.UNLOCKED else 0.0
 
     def ask_consent(self) -> None:
-        """The banner is on the screen."""
-        self._move({SessionState.LOCKED}, SessionState.CONSENT)
+        """The banner is on the screen (again)."""
+        self._move({SessionState.LOCKED, SessionState.CONSENT}, SessionState.CONSENT)
         self._consented = False
 
     def accept_consent(self) -> None:
@@ -100,9 +102,10 @@ class Session:
 
     def unlock_succeeded(self) -> None:
         """The keys are there; the idle time starts."""
-        self._move({SessionState.UNLOCKING}, SessionState.UNLOCKED)
-        self._reason = None
-        self._deadline = self._now() + self._idle_lock_seconds
+        with self._one_at_a_time:
+            self._move({SessionState.UNLOCKING}, SessionState.UNLOCKED)
+            self._reason = None
+            self._deadline = self._now() + self._idle_lock_seconds
 
     def touch(self) -> bool:
         """The person did something: the idle time starts again.
@@ -110,11 +113,12 @@ class Session:
         Returns:
             False when it was too late, or the session is not unlocked: what was done must not go on.
         """
-        self._expire()
-        if self._state is not SessionState.UNLOCKED:
-            return False
-        self._deadline = self._latest + self._idle_lock_seconds
-        return True
+        with self._one_at_a_time:
+            self._expire()
+            if self._state is not SessionState.UNLOCKED:
+                return False
+            self._deadline = self._latest + self._idle_lock_seconds
+            return True
 
     def lock(self, reason: LockReason) -> bool:
         """Lock now, from any state but the ones that are locked or locking already.
@@ -122,12 +126,13 @@ class Session:
         Returns:
             True when this call began the locking: wipe keys and end what runs, then call `locked`.
         """
-        self._expire()
-        if self._state in {SessionState.LOCKED, SessionState.LOCKING}:
-            return False
-        self._state = SessionState.LOCKING
-        self._reason = reason
-        return True
+        with self._one_at_a_time:
+            self._expire()
+            if self._state in {SessionState.LOCKED, SessionState.LOCKING}:
+                return False
+            self._state = SessionState.LOCKING
+            self._reason = reason
+            return True
 
     def locked(self) -> None:
         """Keys are wiped and nothing runs any more."""
@@ -140,11 +145,13 @@ class Session:
         return self._latest
 
     def _expire(self) -> None:
-        if self._now() >= self._deadline and self._state is SessionState.UNLOCKED:
-            self._state = SessionState.LOCKING
-            self._reason = LockReason.IDLE
+        with self._one_at_a_time:
+            if self._now() >= self._deadline and self._state is SessionState.UNLOCKED:
+                self._state = SessionState.LOCKING
+                self._reason = LockReason.IDLE
 
     def _move(self, allowed: set[SessionState], target: SessionState) -> None:
-        if self._state not in allowed:
-            raise BugError(f"A session cannot go from {self._state.value} to {target.value}.")
-        self._state = target
+        with self._one_at_a_time:
+            if self._state not in allowed:
+                raise BugError(f"A session cannot go from {self._state.value} to {target.value}.")
+            self._state = target

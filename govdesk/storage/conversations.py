@@ -1,7 +1,7 @@
 """The encrypted history of conversations: each call one durable transaction, and what is deleted is gone.
 
-Implements `ConversationStore` of the turn. Text arrives redacted; findings are stored as positions
-and types, never as values. Safe to use from several threads.
+Implements `ConversationStore` and `History` of `chat.ports`. Text arrives redacted; findings are
+stored as positions and types, never as values. Safe to use from several threads.
 
 An answer that streams is kept as parts, one row each, so that storing the next part costs the same
 however long the answer is; its words enter the search index when the turn ends.
@@ -30,7 +30,7 @@ def _new_id() -> str:
 
 
 class EncryptedConversations:
-    """`ConversationStore` on an open `Database`.
+    """`ConversationStore` and `History` on an open `Database`.
 
     Args:
         database: open; its owner closes it.

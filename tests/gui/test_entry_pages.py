@@ -12,9 +12,9 @@ from govdesk.domain.policy import ConsentText
 from govdesk.domain.turn import Role
 from govdesk.errors import AuditClosedError, KeySlotError
 from govdesk.gui.consent import ConsentPage
-from govdesk.gui.idle import IdleWatch
 from govdesk.gui.setup import SetupPage
 from govdesk.gui.unlock import UnlockPage
+from govdesk.session.state import LockReason
 from tests.fakes import CODE, PASSPHRASE, FakeDesk, policy
 
 
@@ -266,34 +266,35 @@ def move(widget):
     QApplication.sendEvent(widget, event)
 
 
-def test_activity_starts_the_idle_time_again(qtbot, qapp, open_window, desk):
-    clock, said = Clock(), []
-    watch = IdleWatch(100, clock)
-    watch.idle.connect(lambda: said.append(clock.now))
-    watch.watch(qapp)
-    window = open_window(desk)
+@pytest.fixture
+def watched(qapp, enter):
+    """An unlocked window whose idle time of 100 s goes by a clock that the test moves."""
+    clock = Clock()
+    desk = FakeDesk(policy(idle_lock_seconds=100), clock=clock)
+    return enter(desk), desk, clock
+
+
+def test_activity_starts_the_idle_time_again(watched):
+    window, desk, clock = watched
     clock.now = 99
     move(window)
     clock.now = 198
-    watch._look()
-    assert not said
+    window.idle.look()
+    assert "lock" not in desk.calls
     clock.now = 199
-    watch._look()
-    watch._look()
-    assert said == [199]
-    qapp.removeEventFilter(watch)
+    window.idle.look()
+    window.idle.look()
+    assert desk.calls.count("lock") == 1
+    assert desk.session.lock_reason is LockReason.IDLE
 
 
-def test_the_first_move_after_a_suspend_does_not_save_the_session(qapp, open_window, desk):
-    clock, said = Clock(), []
-    watch = IdleWatch(100, clock)
-    watch.idle.connect(lambda: said.append(clock.now))
-    watch.watch(qapp)
-    window = open_window(desk)
+def test_the_first_move_after_a_suspend_does_not_save_the_session(watched):
+    window, desk, clock = watched
     clock.now = 5000
     move(window)
-    assert said == [5000]
-    qapp.removeEventFilter(watch)
+    assert desk.calls.count("lock") == 1
+    assert window.workspace is None
+    assert desk.session.lock_reason is LockReason.IDLE
 
 
 def test_a_second_start_brings_the_window_to_the_front(qtbot, open_window, desk):

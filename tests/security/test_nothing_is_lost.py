@@ -14,7 +14,9 @@ import time
 
 import pytest
 
-from govdesk.errors import WrongPassphraseError
+from govdesk.app import new_profile
+from govdesk.config import Profile
+from govdesk.errors import HomeError, WrongPassphraseError
 from govdesk.session.key_slots import KeySlots
 from govdesk.session.keys import Purpose
 from govdesk.storage.conversations import EncryptedConversations
@@ -220,3 +222,79 @@ def test_a_kill_during_creation_leaves_no_half_history(tmp_path, moment):
         database = Database.create(path, bytearray(KEY))
     database.check()
     database.close()
+
+
+MAKER = """
+    import hashlib, os, sys
+    from pathlib import Path
+    from govdesk.app import new_profile
+    from govdesk.config import Profile
+    from govdesk import crypto
+
+    # the slow function is not what is tested here
+    crypto.pbkdf2 = lambda secret, *, salt, iterations: hashlib.pbkdf2_hmac("sha512", secret, salt, 1)
+    fatal, seen = int(sys.argv[2]), 0
+
+    def step(event, arguments):
+        global seen
+        if event in {"open", "os.rename", "os.remove"} and sys.argv[1] in str(arguments[0]):
+            seen += 1
+            if seen == fatal:
+                os._exit(9)
+
+    sys.addaudithook(step)
+    print(new_profile.create(Profile(Path(sys.argv[1])), "a passphrase for a test", iterations=600_000))
+"""
+
+
+def test_a_crash_at_any_step_of_making_a_profile_leaves_one_that_can_be_made(tmp_path):
+    """The child ends itself before its Nth change to the folder, for every N; then the set-up is run again."""
+    script = textwrap.dedent(MAKER)
+
+    def make(home, fatal):
+        return subprocess.run(
+            [sys.executable, "-c", script, str(home), str(fatal)], capture_output=True, text=True, check=False
+        )
+
+    crashes = 0
+    for fatal in range(1, 100):
+        home = tmp_path / str(fatal)
+        home.mkdir()
+        first = make(home, fatal)
+        profile = Profile(home)
+        if first.returncode == 0:
+            break
+        assert first.returncode == 9, first.stderr
+        crashes += 1
+        if not profile.exists:
+            again = make(home, 0)
+            assert again.returncode == 0, again.stderr
+        assert profile.exists
+        assert not profile.unfinished_key_slots.exists()
+        assert profile.database.stat().st_size > 0
+        assert not list(home.glob("*.new*"))
+    print(f"{crashes} crashes while a profile was made: each could be made again")
+    assert crashes >= 6
+    assert first.stdout.strip()
+
+
+def test_a_history_whose_keys_are_missing_is_not_replaced(tmp_path):
+    profile = Profile(tmp_path)
+    Database.create(profile.database, bytearray(KEY)).close()
+    before = profile.database.read_bytes()
+    with pytest.raises(HomeError) as caught:
+        new_profile.create(profile, "a passphrase for a test")
+    assert caught.value.code == "home.keys-missing"
+    assert profile.database.read_bytes() == before
+    assert not profile.exists
+    assert not profile.unfinished_key_slots.exists()
+
+
+def test_a_profile_is_not_made_over_another(tmp_path):
+    profile = Profile(tmp_path)
+    new_profile.create(profile, "a passphrase for a test", iterations=600_000)
+    before = profile.key_slots.read_bytes(), profile.database.read_bytes()
+    with pytest.raises(HomeError) as caught:
+        new_profile.create(profile, "another passphrase for a test")
+    assert caught.value.code == "home.profile-exists"
+    assert (profile.key_slots.read_bytes(), profile.database.read_bytes()) == before
