@@ -27,7 +27,7 @@ PURPOSES = {
     "run": "what `make run` needs",
     "test": "that, and what the tests need",
     "check": "only what the static checks need: no llama.cpp, no model, no window",
-    "gemma": "that of `run`, and the second model, which only tests use",
+    "gemma": "that of `run`, and the second model, which tests/integration/test_second_model.py uses",
 }
 
 

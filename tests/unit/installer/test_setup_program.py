@@ -72,10 +72,10 @@ def test_what_the_machine_must_have_depends_on_the_purpose(commands, monkeypatch
     look = lambda purpose: {item.name for item in program.missing(purpose, tmp_path, commands)}  # noqa: E731
     assert look("check") == set()
     assert look("run") == {"cc", "c++", "x"}
-    assert look("test") == look("run") | {"strace", "Xvfb", "xauth"}
+    assert look("test") == look("run") | {"strace"}
 
 
-def test_every_requirement_is_pinned_with_a_hash_and_names_no_index(checkout):
+def test_every_requirement_is_pinned_with_a_hash(checkout):
     for path in (checkout / "installer" / "requirements").glob("*.txt"):
         text = path.read_text()
         lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
@@ -88,4 +88,3 @@ def test_every_requirement_is_pinned_with_a_hash_and_names_no_index(checkout):
             assert hashes or line is lines[0], f"the requirement before {line} has no hash"
             hashes = 0
         assert hashes
-        assert not re.search(r"://|--(extra-)?index|--find-links|--trusted", text), path.name
