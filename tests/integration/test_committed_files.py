@@ -143,7 +143,9 @@ def test_named_tests_are_found_in_a_text() -> None:
 
 def test_every_test_that_a_document_names_exists() -> None:
     documents = [CHECKOUT / "README.md", CHECKOUT / "models" / "README.md"]
-    documents += sorted((CHECKOUT / "resources").rglob("*.md")) + sorted((CHECKOUT / "installer").rglob("*.md"))
+    documents += sorted((CHECKOUT / "resources").rglob("*.md")) + sorted(
+        (CHECKOUT / "installer").rglob("*.md")
+    )
     named = {(path.name, name) for path in documents for name in named_tests(path.read_text())}
     assert ("threat-model.md", "tests/security/test_nothing_leaves_the_machine.py") in named
     assert [pair for pair in sorted(named) if not (CHECKOUT / pair[1]).exists()] == []

@@ -104,7 +104,7 @@ def lint(house: Path) -> tuple[int, str]:
 
 def verdicts(said: str) -> dict[str, str]:
     """Contract → KEPT or BROKEN."""
-    return {name: word for name, word in re.findall(r"^(.+?) (KEPT|BROKEN)\b", said, re.MULTILINE)}
+    return dict(re.findall(r"^(.+?) (KEPT|BROKEN)\b", said, re.MULTILINE))
 
 
 def details(said: str, contract: str) -> str:
@@ -154,8 +154,10 @@ def test_a_contract_covers_modules_that_do_not_exist_yet(contract: str) -> None:
 def ruff_sees(code: str, name: str) -> set[str]:
     """The banned names that ruff finds in a module of this name."""
     done = subprocess.run(
-        [Path(sys.executable).with_name("ruff"), "check", "--output-format", "json"]
-        + ["--select", "TID251", "--stdin-filename", name, "-"],
+        [
+            *(Path(sys.executable).with_name("ruff"), "check", "--output-format", "json"),
+            *("--select", "TID251", "--stdin-filename", name, "-"),
+        ],
         cwd=CHECKOUT,
         input=code,
         capture_output=True,
@@ -172,8 +174,10 @@ def an_import(name: str) -> str:
 
 @pytest.mark.parametrize(
     "place",
-    ["govdesk/planted.py", "govdesk/chat/planted.py", "govdesk/gui/planted.py", "govdesk/gui/tasks.py"]
-    + ["govdesk/cli/planted.py", "govdesk/worker/planted.py", "govdesk/sandbox/planted.py"],
+    [
+        *("govdesk/planted.py", "govdesk/chat/planted.py", "govdesk/gui/planted.py", "govdesk/gui/tasks.py"),
+        *("govdesk/cli/planted.py", "govdesk/worker/planted.py", "govdesk/sandbox/planted.py"),
+    ],
 )
 def test_every_banned_name_is_seen(place: str) -> None:
     assert ruff_sees("\n".join(map(an_import, BANNED)) + "\n", place) == set(BANNED)

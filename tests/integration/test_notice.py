@@ -15,7 +15,9 @@ from tests.conftest import CHECKOUT
 REQUIREMENTS = CHECKOUT / "installer" / "requirements"
 NOTICE = (CHECKOUT / "resources" / "NOTICE").read_text(encoding="utf-8")
 _ENTRY = re.compile(r"^  ([a-z0-9][a-z0-9.-]*) (\d\S*) +(\S.*(?:\n {20,}\S.*)*)", re.MULTILINE)
-_LICENCES = re.compile(r"\b(MIT|MIT-0|BSD-[23]-Clause|Apache-2\.0|PSF-2\.0|MPL-2\.0|Zlib|LGPL-3\.0|public domain)\b")
+_LICENCES = re.compile(
+    r"\b(MIT|MIT-0|BSD-[23]-Clause|Apache-2\.0|PSF-2\.0|MPL-2\.0|Zlib|LGPL-3\.0|public domain)\b"
+)
 
 
 def _section(title: str) -> str:

@@ -51,6 +51,20 @@ def test_every_failure_is_said_and_has_its_exit_code(monkeypatch, capsys, failur
     assert "Traceback" not in said
 
 
+def test_the_log_does_not_grow_for_ever(tmp_path):
+    log = tmp_path / "setup.log"
+    program.start_log(log)
+    log.write_bytes(b"x" * program.MAX_LOG_BYTES)
+    program.start_log(log)
+    assert log.exists()
+    for last in (b"a", b"b"):
+        log.write_bytes(last * (program.MAX_LOG_BYTES + 1))
+        program.start_log(log)
+        assert not log.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["setup.log.before"]
+    assert (tmp_path / "setup.log.before").read_bytes()[:1] == b"b"
+
+
 def names(purpose, commands, report, tmp_path):
     return [step.name for step in program.steps(purpose, tmp_path / "venv", commands, report)]
 
