@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from govdesk.cli import commands
 from tests.conftest import CHECKOUT
 
 _NOT_OURS = frozenset({".git", ".venv", "build", "__pycache__", ".hypothesis", ".mypy_cache", ".ruff_cache"})
@@ -155,3 +156,20 @@ def test_every_test_function_that_the_threat_model_names_exists() -> None:
     functions = set(re.findall(r"`(test_\w+)`", (CHECKOUT / "resources/docs/threat-model.md").read_text()))
     written = "\n".join(path.read_text() for path in sorted((CHECKOUT / "tests").rglob("test_*.py")))
     assert [name for name in sorted(functions) if f"def {name}(" not in written] == []
+
+
+def test_the_readme_names_every_command_and_every_target() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    asked = {f"govdesk {name}" for name in commands._NEEDS if name != "window"}
+    targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    asked |= {f"make {name}" for name in targets if name != "help"}
+    assert {"govdesk ask", "make run"} <= asked
+    assert [name for name in sorted(asked) if f"`{name}" not in readme] == []
+
+
+def test_the_readme_names_every_part_of_the_tree() -> None:
+    tree = (CHECKOUT / "README.md").read_text().partition("## The tree")[2]
+    parts = {path.name + "/" * path.is_dir() for path in (CHECKOUT / "govdesk").iterdir()}
+    parts -= {"__pycache__/", "__init__.py"}
+    assert "gui/" in parts
+    assert [part for part in sorted(parts) if part not in tree] == []
