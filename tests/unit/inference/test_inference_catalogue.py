@@ -130,8 +130,9 @@ class TestApprovedModel:
             (tmp_path / f"{name}.gguf").touch()
         return tmp_path
 
-    def approve(self, folder: Path, *approved: str) -> catalogue.Model:
-        return catalogue.approved_model((folder,), TRUST, approved)
+    def approve(self, folders: Path | tuple[Path, ...], *approved: str) -> catalogue.Model:
+        folders = (folders,) if isinstance(folders, Path) else folders
+        return catalogue.approved_model(folders, TRUST, approved)
 
     def test_the_policys_order_decides_not_the_folders(self, folder: Path) -> None:
         first, second = self.DIGESTS
@@ -166,8 +167,7 @@ class TestApprovedModel:
         other.mkdir()
         for name in ("first.toml", "first.toml.sig", "first.gguf"):
             (other / name).write_bytes((folder / name).read_bytes())
-        model = catalogue.approved_model((other, folder), TRUST, (self.DIGESTS[0],))
-        assert model.path.parent == other
+        assert self.approve((other, folder), self.DIGESTS[0]).path.parent == other
 
 
 def header(magic: bytes = b"GGUF", version: int = 3, tensors: int = 1, keys: int = 1) -> bytes:
