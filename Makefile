@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
-SETUP := $(PYTHON) -m installer.setup --venv "$(VENV)"
+SETUP := "$(PYTHON)" -m installer.setup --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test check bench pictures fuzz gemma clean
@@ -16,34 +16,34 @@ help:           ## this list
 
 run:            ## set up what is missing, then open GovDesk (without a display: one turn in the terminal)
 	@$(SETUP) run
-	@$(BIN)/govdesk $(ARGS)
+	@"$(BIN)/govdesk" $(ARGS)
 
 setup:          ## only the set-up of `make run`
 	@$(SETUP) run
 
 test:           ## set up what is missing, then run all tests
 	@$(SETUP) test
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(ARGS)
+	QT_QPA_PLATFORM=offscreen "$(BIN)/python" -m pytest $(ARGS)
 
 check:          ## ruff, formatting, mypy strict, layer contracts
 	@$(SETUP) check
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+	"$(BIN)/lint-imports"
 
 bench:          ## measure; prints the figures and writes build/bench.json
 	@$(SETUP) test
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.bench.run $(ARGS)
+	QT_QPA_PLATFORM=offscreen "$(BIN)/python" -m tests.bench.run $(ARGS)
 
 pictures:       ## take pictures of the window into build/pictures/
 	@$(SETUP) test
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.gui.pictures build/pictures $(ARGS)
+	QT_QPA_PLATFORM=offscreen "$(BIN)/python" -m tests.gui.pictures build/pictures $(ARGS)
 
 fuzz:           ## the long property runs: GOVDESK_FUZZ_EXAMPLES examples each
 	@$(SETUP) test
 	GOVDESK_FUZZ_EXAMPLES=$${GOVDESK_FUZZ_EXAMPLES:-2000} QT_QPA_PLATFORM=offscreen \
-		$(BIN)/python -m pytest $$(grep -rl --include='*.py' GOVDESK_FUZZ_EXAMPLES tests/security) $(ARGS)
+		"$(BIN)/python" -m pytest $$(grep -rl --include='*.py' GOVDESK_FUZZ_EXAMPLES tests/security) $(ARGS)
 
 gemma:          ## obtain the second model, for tests only (Gemma terms: models/LICENSES/Gemma.md)
 	@$(SETUP) gemma

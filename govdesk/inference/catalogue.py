@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from tomllib import TOMLDecodeError, loads
+from typing import Literal
 
 import msgspec
 
@@ -45,7 +46,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The signed description of one model file. Sizes in bytes, digests in lower-case hexadecimal."""
 
-    schema: int
+    schema: Literal[1]
     name: str
     title: str
     version: int
@@ -124,7 +125,7 @@ def read_manifest(path: Path, trust_roots: tuple[str, ...]) -> Manifest:
     """A manifest whose signature checks under one of the trust roots.
 
     Raises:
-        ModelError: unreadable, too large, not signed by us, or of a wrong shape.
+        ModelError: unreadable, too large, not signed by us, of a newer schema or of a wrong shape.
     """
     try:
         signed = _read_bounded(path)
@@ -139,7 +140,16 @@ def read_manifest(path: Path, trust_roots: tuple[str, ...]) -> Manifest:
             code="model.manifest-signature",
         )
     try:
-        return msgspec.convert(loads(signed.decode("utf-8")), Manifest)
+        fields = loads(signed.decode("utf-8"))
+        schema = msgspec.convert(fields.get("schema"), int)
+        if schema > MANIFEST_SCHEMA:
+            raise ModelError(
+                f"The manifest {path.name} has schema {schema}; this GovDesk reads {MANIFEST_SCHEMA}.",
+                code="model.manifest-newer",
+                kept=_KEPT,
+                todo="Install a newer GovDesk, or the model package made for this one.",
+            )
+        return msgspec.convert(fields, Manifest)
     except (UnicodeDecodeError, TOMLDecodeError, msgspec.ValidationError) as error:
         raise ModelError(
             f"The manifest {path.name} has a wrong shape.", code="model.manifest-shape"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from installer.setup.report import Report, SetupError
 from installer.setup.stamps import STAMPS, Step
 
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s\\;]+)", re.MULTILINE)
+_VERSION = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
 PYTHON_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 NO_INDEX_TODO = (
     "Check the connection or pip's own configuration (an offline machine needs a mirror or a folder of "
@@ -29,6 +31,21 @@ def canonical(name: str) -> str:
 def pins(requirements: str) -> dict[str, str]:
     """Canonical name → version out of a pinned requirements file."""
     return {canonical(name): version for name, version in _PIN.findall(requirements)}
+
+
+def whole(info: Path) -> bool:
+    """True when every file that pip recorded for a package is there with its size.
+
+    Byte code is left out: Python writes it anew.
+    """
+    try:
+        with (info / "RECORD").open(newline="", encoding="utf-8") as stream:
+            rows = [(name, size) for name, _, size in csv.reader(stream) if not name.endswith(".pyc")]
+        return bool(rows) and all(
+            (info.parent / name).stat().st_size == int(size) for name, size in rows if size
+        )
+    except (OSError, ValueError, csv.Error):
+        return False
 
 
 class Environment:
@@ -71,6 +88,7 @@ class Environment:
         text = requirements.read_text()
 
         def install() -> None:
+            self.forget_damaged(wanted)
             self.pip(
                 "install",
                 ["--require-hashes", "--only-binary", ":all:", "-r", requirements],
@@ -87,8 +105,10 @@ class Environment:
         """Install the checkout itself, editable, without its requirements."""
         project = (checkout / "pyproject.toml").read_text()
         version = (checkout / "govdesk" / "__init__.py").read_text()
+        wanted = {"govdesk": "".join(_VERSION.findall(version))}
 
         def install() -> None:
+            self.forget_damaged(wanted)
             self.pip(
                 "install",
                 ["--no-deps", "--no-build-isolation", "--no-index", "-e", checkout],
@@ -96,9 +116,7 @@ class Environment:
             )
 
         inputs = sha256_of_parts("checkout 1", project, version, str(checkout), PYTHON_VERSION)
-        return Step(
-            "checkout", "install the checkout", inputs, install, (self.folder / "bin" / "govdesk").exists
-        )
+        return Step("checkout", "install the checkout", inputs, install, lambda: self.has(wanted))
 
     def pip(self, verb: str, arguments: list[str | Path], *, failed: str, todo: str = NO_INDEX_TODO) -> None:
         """Run one pip command of this environment; pip's own configuration stays in force."""
@@ -113,16 +131,38 @@ class Environment:
         )
 
     def has(self, wanted: dict[str, str]) -> bool:
-        """True when every pinned package is there in its pinned version."""
+        """True when every pinned package is there in its pinned version, and whole."""
+        there = self._packages()
+        return all((info := there.get(pinned)) is not None and whole(info) for pinned in wanted.items())
+
+    def forget_damaged(self, wanted: dict[str, str]) -> None:
+        """Take away pip's record of damaged packages: it would see them as installed and leave them so."""
+        there = self._packages()
+        for name, version in wanted.items():
+            info = there.get((name, version))
+            if info is not None and not whole(info):
+                self._report.say(f"  {name} {version} is damaged: installed again")
+                shutil.rmtree(info)
+                if name == "pip":
+                    self._bundled_pip()
+
+    def _bundled_pip(self) -> None:
+        """The pip that comes with Python, in place of one that may not even start."""
+        shutil.rmtree(self.site_packages / "pip", ignore_errors=True)
+        self._commands.run(
+            [self.python, "-m", "ensurepip"],
+            failed=f"pip could not be put back into {self.folder}",
+            todo=f"Remove {self.folder} and run again.",
+        )
+
+    def _packages(self) -> dict[tuple[str, str], Path]:
+        """Canonical name and version of each package → its dist-info folder."""
         try:
-            names = [item.name for item in self.site_packages.iterdir()]
+            found = sorted(self.site_packages.glob("*.dist-info"))
         except (OSError, SetupError):
-            return False
-        there = {name.removesuffix(".dist-info") for name in names if name.endswith(".dist-info")}
-        folded = {
-            f"{canonical(name)}-{version}" for name, _, version in (item.partition("-") for item in there)
-        }
-        return all(f"{name}-{version}" in folded for name, version in wanted.items())
+            return {}
+        split = [(path, path.name.removesuffix(".dist-info").partition("-")) for path in found]
+        return {(canonical(name), version): path for path, (name, _, version) in split}
 
     def _there(self) -> bool:
         return (self.folder / "pyvenv.cfg").exists() and os.access(self.python, os.X_OK)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from installer.setup.commands import Commands, ninja_summary
 from installer.setup.environment import Environment
-from installer.setup.files import copy_whole, locked, scratch_folder, sha256_of_file
+from installer.setup.files import locked, scratch_folder, sha256_of_file, write_whole
 from installer.setup.native import (
     OPTIONS,
     PYTHON_PART,
@@ -22,11 +22,14 @@ from installer.setup.native import (
     UNWANTED,
     build_key,
     copy_link_or_file,
+    libraries,
     libraries_and_wheel,
     processor,
     record,
     sound,
     source_package,
+    state,
+    unchanged,
     unpack,
 )
 from installer.setup.report import Report, SetupError
@@ -70,31 +73,41 @@ class Llama:
         tools = self._requirements.with_name("build.txt").read_text()
         return build_key(self._source, compilers, cpu, self._commands.environment, tools)
 
+    @property
+    def _pinned(self) -> dict[str, str]:
+        return {"llama_cpp_python": self._source.version}
+
+    @property
+    def _libraries(self) -> Path:
+        return self._environment.site_packages / "llama_cpp" / "lib"
+
+    @property
+    def _state(self) -> Path:
+        return self._environment.stamps / "llama.state"
+
     def _installed(self) -> bool:
-        package = self._environment.site_packages / "llama_cpp"
-        libraries = (package / "lib" / f"lib{name}.so" for name in TARGETS)
-        pinned = {"llama_cpp_python": self._source.version}
-        return all(library.exists() for library in libraries) and self._environment.has(pinned)
+        try:
+            kept, folder = self._state.read_text(), self._libraries
+        except (OSError, UnicodeDecodeError, SetupError):
+            return False
+        return unchanged(folder, kept) and self._environment.has(self._pinned)
 
     def _install(self, key: str) -> None:
         built = self._built(key)
         wheels = sorted(built.glob("*.whl"))
+        self._environment.forget_damaged(self._pinned)
         self._environment.pip(
             "install",
             ["--no-deps", "--no-index", "--force-reinstall", *wheels],
             failed="The Python part of llama.cpp could not be installed",
         )
-        libraries = self._environment.site_packages / "llama_cpp" / "lib"
-        libraries.mkdir(exist_ok=True)
+        self._libraries.mkdir(exist_ok=True)
+        for old in libraries(self._libraries):
+            old.unlink()
         for item in libraries_and_wheel(built):
-            place = libraries / item.name
-            if item.is_symlink():
-                partial = place.with_name(f".{item.name}.partial")
-                partial.unlink(missing_ok=True)
-                partial.symlink_to(item.readlink())
-                partial.replace(place)
-            elif item.suffix != ".whl":
-                copy_whole(item, place)
+            if item.suffix != ".whl":
+                copy_link_or_file(item, self._libraries / item.name)
+        write_whole(self._state, state(self._libraries).encode())
 
     def _built(self, key: str) -> Path:
         """The cache entry, built now if it is not there or not whole."""

@@ -19,7 +19,6 @@ from pathlib import Path
 from installer.setup.commands import Commands
 from installer.setup.report import Report, SetupError
 
-MINIMUM_PYTHON = (3, 11)
 LDCONFIG = Path("/sbin/ldconfig")
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 FONT_ENDINGS = (".ttf", ".otf", ".ttc", ".pfb")
@@ -58,7 +57,7 @@ QT_LIBRARIES: Mapping[str, str] = {
     "libxkbcommon.so.0": "libxkbcommon0",
 }
 BUILD_PROGRAMS: Mapping[str, str] = {"cc": "gcc", "c++": "g++"}
-TEST_PROGRAMS: Mapping[str, str] = {"strace": "strace", "Xvfb": "xvfb", "xauth": "xauth"}
+TEST_PROGRAMS: Mapping[str, str] = {"strace": "strace"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,43 @@ def sound(folder: Path) -> bool:
     return isinstance(recorded, dict) and recorded == {"files": files, "links": links} and bool(files)
 
 
+def state(folder: Path) -> str:
+    """Size, time and hash of every library in a folder, and the target of every link, to look at later."""
+    kept = {}
+    for item in libraries(folder):
+        status = item.lstat()
+        kept[item.name] = (
+            [str(item.readlink())]
+            if item.is_symlink()
+            else [status.st_size, status.st_mtime_ns, sha256_of_file(item)]
+        )
+    return json.dumps(kept, sort_keys=True)
+
+
+def unchanged(folder: Path, kept: str) -> bool:
+    """True when the libraries are those of `state`; only a file whose time changed is hashed."""
+    try:
+        recorded = json.loads(kept)
+        if not recorded or sorted(recorded) != [item.name for item in libraries(folder)]:
+            return False
+        return all(_same(folder / name, was) for name, was in recorded.items())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _same(item: Path, was: list[object]) -> bool:
+    if item.is_symlink():
+        return was == [str(item.readlink())]
+    status = item.lstat()
+    size, time_ns, digest = was
+    return status.st_size == size and (status.st_mtime_ns == time_ns or sha256_of_file(item) == digest)
+
+
+def libraries(folder: Path) -> list[Path]:
+    """The shared libraries in a folder, and the links that name them."""
+    return sorted(folder.glob("lib*.so*"))
+
+
 def unpack(archive: Path, target: Path) -> None:
     """Take what the two libraries are made of out of the source package.
 

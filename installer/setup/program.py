@@ -23,11 +23,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 REQUIREMENTS = CHECKOUT / "installer" / "requirements"
 DEFAULT_MODEL = "smollm2-135m-instruct"
 TEST_MODEL = "gemma-3-270m"
+MAX_LOG_BYTES = 2 * 1024 * 1024
 PURPOSES = {
     "run": "what `make run` needs",
     "test": "that, and what the tests need",
     "check": "only what the static checks need: no llama.cpp, no model, no window",
-    "gemma": "that of `run`, and the second model, which only tests use",
+    "gemma": "that of `run`, and the second model, which tests/integration/test_second_model.py uses",
 }
 
 
@@ -72,6 +73,7 @@ def set_up(purpose: str, venv: Path, report: Report) -> int:
     with locked(
         CHECKOUT / "build" / "setup.lock", lambda: report.say("another set-up runs in this checkout; waiting")
     ):
+        start_log(commands.log)
         machine.provide(
             lambda: missing(purpose, venv, commands),
             commands,
@@ -81,6 +83,12 @@ def set_up(purpose: str, venv: Path, report: Report) -> int:
         )
         stamps = Stamps(venv / STAMPS)
         return sum(stamps.perform(step, report) for step in steps(purpose, venv, commands, report))
+
+
+def start_log(log: Path) -> None:
+    """A log that has grown large makes room for a new one; the last large one stays beside it."""
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        log.replace(log.with_name(log.name + ".before"))
 
 
 def missing(purpose: str, venv: Path, commands: Commands) -> list[machine.Missing]:

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -13,11 +14,19 @@ def environment(tmp_path, commands, report):
 
 
 def pretend(environment, *names):
-    """A folder that looks like an environment with these packages."""
+    """A folder that looks like an environment with these packages; gives each one's module."""
     site = environment.folder / "lib" / "python3.11" / "site-packages"
-    site.mkdir(parents=True, exist_ok=True)
+    modules = []
     for name in names:
-        (site / f"{name}.dist-info").mkdir()
+        info = site / f"{name}.dist-info"
+        info.mkdir(parents=True)
+        modules.append(site / f"{name.partition('-')[0]},native.so")
+        modules[-1].write_bytes(b"\x7fELF")
+        cached = "__pycache__/a.cpython-311.pyc"
+        (info / "RECORD").write_text(
+            f'"{modules[-1].name}",sha256=x,4\n{info.name}/RECORD,,\n{cached},sha256=x,99\n'
+        )
+    return modules
 
 
 def test_pins_are_read_with_their_folders_spelling():
@@ -32,6 +41,55 @@ def test_every_pinned_package_must_be_there_in_its_version(environment):
     assert environment.has({"numpy": "2.4.6", "pyside6_essentials": "6.12.0"})
     assert not environment.has({"numpy": "2.4.7"})
     assert not environment.has({"numpy": "2.4.6", "msgspec": "0.22.0"})
+
+
+DAMAGES = {
+    "file removed": lambda module, info: module.unlink(),
+    "file cut": lambda module, info: os.truncate(module, 3),
+    "file grown": lambda module, info: module.write_bytes(b"x" * 5),
+    "record removed": lambda module, info: (info / "RECORD").unlink(),
+    "record emptied": lambda module, info: os.truncate(info / "RECORD", 0),
+    "record cut": lambda module, info: os.truncate(info / "RECORD", 12),
+    "record of no text": lambda module, info: (info / "RECORD").write_bytes(b"\xff\x00"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_package_is_not_there_and_is_installed_again(environment, said, damage):
+    kept, module = pretend(environment, "numpy-2.4.6", "msgspec-0.22.0")
+    wanted = {"numpy": "2.4.6", "msgspec": "0.22.0"}
+    info = environment.site_packages / "msgspec-0.22.0.dist-info"
+    assert environment.has(wanted)
+    DAMAGES[damage](module, info)
+    assert not environment.has(wanted)
+    environment.forget_damaged(wanted)
+    assert not info.exists(), "pip would see it as installed"
+    assert kept.exists()
+    assert environment.has({"numpy": "2.4.6"})
+    assert said.getvalue() == "setup:   msgspec 0.22.0 is damaged: installed again\n"
+
+
+def test_a_redone_step_forgets_damaged_packages_before_pip_looks(environment, tmp_path, monkeypatch):
+    (module,) = pretend(environment, "numpy-2.4.6")
+    module.unlink()
+    info = environment.site_packages / "numpy-2.4.6.dist-info"
+    there = []
+    monkeypatch.setattr(environment._commands, "run", lambda *_, **__: there.append(info.exists()))
+    requirements = tmp_path / "runtime.txt"
+    requirements.write_text("numpy==2.4.6 --hash=sha256:00\n")
+    environment.packages_step("runtime", requirements).act()
+    assert there == [False]
+
+
+def test_a_damaged_pip_is_replaced_before_it_is_used(environment, monkeypatch):
+    (module,) = pretend(environment, "pip-26.3")
+    (environment.site_packages / "pip").mkdir()
+    module.unlink()
+    asked = []
+    monkeypatch.setattr(environment._commands, "run", lambda words, **_: asked.append(words))
+    environment.forget_damaged({"pip": "26.3"})
+    assert asked == [[environment.python, "-m", "ensurepip"]]
+    assert not (environment.site_packages / "pip").exists()
 
 
 def test_packages_are_installed_by_hash_as_wheels_only(environment, tmp_path, monkeypatch):

@@ -172,6 +172,7 @@ class Machine:
         self.folder = folder
         self.site_packages = folder / "lib" / "python3.11" / "site-packages"
         self.site_packages.mkdir(parents=True)
+        self.stamps = folder / ".setup"
         self.source = source
         self.calls = []
         self.fail = ""
@@ -206,6 +207,9 @@ class Machine:
             assert words[-1].endswith(".whl")
             (self.site_packages / "llama_cpp").mkdir(exist_ok=True)
             (self.site_packages / "llama_cpp_python-0.3.36.dist-info").mkdir(exist_ok=True)
+
+    def forget_damaged(self, wanted):
+        self.calls.append("look")
 
     def has(self, wanted):
         return all(
@@ -243,14 +247,14 @@ def libraries(machine):
 def test_built_once_and_reused_by_the_next_checkout(bench, report, tmp_path):
     machine, llama = bench("one")
     assert Stamps(tmp_path / "stamps").perform(llama.step(), report) is True
-    assert machine.calls == ["pip download", *BUILD, "pip install"]
+    assert machine.calls == ["pip download", *BUILD, "look", "pip install"]
     assert libraries(machine)["libllama.so"] == b"llama"
     assert (machine.site_packages / "llama_cpp" / "lib" / "libllama.so").is_symlink()
     assert Stamps(tmp_path / "stamps").perform(llama.step(), report) is False
 
     second, other = bench("two")
     other.step().act()
-    assert second.calls == ["pip install"]
+    assert second.calls == ["look", "pip install"]
     assert libraries(second) == libraries(machine)
 
 
@@ -260,7 +264,7 @@ def test_a_damaged_cache_is_built_again_from_the_kept_source(bench, tmp_path, sa
     library.write_bytes(b"llamb")
     machine, llama = bench("two")
     llama.step().act()
-    assert machine.calls == [*BUILD, "pip install"]
+    assert machine.calls == [*BUILD, "look", "pip install"]
     assert libraries(machine)["libllama.so"] == b"llama"
     assert "damaged" in said.getvalue()
 
@@ -301,15 +305,46 @@ def test_a_damaged_kept_source_is_fetched_again(bench, tmp_path):
     next((tmp_path / "cache" / "build").glob("*/built.json")).write_text(json.dumps({}))
     machine, llama = bench("two")
     llama.step().act()
-    assert machine.calls == ["pip download", *BUILD, "pip install"]
+    assert machine.calls == ["pip download", *BUILD, "look", "pip install"]
 
 
-def test_a_lost_library_is_noticed(bench):
+LOSSES = {
+    "removed": lambda folder: (folder / "libggml.so.0").unlink(),
+    "cut": lambda folder: os.truncate(folder / "libllama.so.0", 2),
+    "emptied": lambda folder: os.truncate(folder / "libllama.so.0", 0),
+    "other bytes of the same size": lambda folder: (folder / "libllama.so.0").write_bytes(b"llamb"),
+    "other link": lambda folder: [
+        (folder / "libllama.so").unlink(),
+        (folder / "libllama.so").symlink_to("libggml.so.0"),
+    ],
+    "link removed": lambda folder: (folder / "libggml.so").unlink(),
+    "library added": lambda folder: (folder / "libextra.so").touch(),
+    "no record": lambda folder: (folder.parents[4] / ".setup" / "llama.state").unlink(),
+    "empty record": lambda folder: (folder.parents[4] / ".setup" / "llama.state").write_text("{}"),
+    "cut record": lambda folder: os.truncate(folder.parents[4] / ".setup" / "llama.state", 20),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_damaged_library_is_noticed_and_put_back_from_the_cache(bench, report, tmp_path, loss):
+    machine, llama = bench("one")
+    stamps = Stamps(tmp_path / "stamps")
+    stamps.perform(llama.step(), report)
+    before = libraries(machine)
+    LOSSES[loss](machine.site_packages / "llama_cpp" / "lib")
+    assert not llama.step().intact()
+    machine.calls.clear()
+    assert stamps.perform(llama.step(), report) is True
+    assert machine.calls == ["look", "pip install"]
+    assert libraries(machine) == before
+    assert llama.step().intact()
+
+
+def test_a_library_that_was_only_touched_is_the_same(bench):
     machine, llama = bench("one")
     llama.step().act()
+    os.utime(machine.site_packages / "llama_cpp" / "lib" / "libllama.so.0", ns=(1, 1))
     assert llama.step().intact()
-    (machine.site_packages / "llama_cpp" / "lib" / "libggml.so").unlink()
-    assert not llama.step().intact()
 
 
 def test_the_cache_is_where_the_person_keeps_caches():

@@ -51,6 +51,20 @@ def test_every_failure_is_said_and_has_its_exit_code(monkeypatch, capsys, failur
     assert "Traceback" not in said
 
 
+def test_the_log_does_not_grow_for_ever(tmp_path):
+    log = tmp_path / "setup.log"
+    program.start_log(log)
+    log.write_bytes(b"x" * program.MAX_LOG_BYTES)
+    program.start_log(log)
+    assert log.exists()
+    for last in (b"a", b"b"):
+        log.write_bytes(last * (program.MAX_LOG_BYTES + 1))
+        program.start_log(log)
+        assert not log.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["setup.log.before"]
+    assert (tmp_path / "setup.log.before").read_bytes()[:1] == b"b"
+
+
 def names(purpose, commands, report, tmp_path):
     return [step.name for step in program.steps(purpose, tmp_path / "venv", commands, report)]
 
@@ -72,10 +86,10 @@ def test_what_the_machine_must_have_depends_on_the_purpose(commands, monkeypatch
     look = lambda purpose: {item.name for item in program.missing(purpose, tmp_path, commands)}  # noqa: E731
     assert look("check") == set()
     assert look("run") == {"cc", "c++", "x"}
-    assert look("test") == look("run") | {"strace", "Xvfb", "xauth"}
+    assert look("test") == look("run") | {"strace"}
 
 
-def test_every_requirement_is_pinned_with_a_hash_and_names_no_index(checkout):
+def test_every_requirement_is_pinned_with_a_hash(checkout):
     for path in (checkout / "installer" / "requirements").glob("*.txt"):
         text = path.read_text()
         lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
@@ -88,4 +102,3 @@ def test_every_requirement_is_pinned_with_a_hash_and_names_no_index(checkout):
             assert hashes or line is lines[0], f"the requirement before {line} has no hash"
             hashes = 0
         assert hashes
-        assert not re.search(r"://|--(extra-)?index|--find-links|--trusted", text), path.name

@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from govdesk import crypto
+from govdesk.inference import catalogue
 from installer import sign_manifest
 
 
@@ -60,3 +61,28 @@ def test_signing_anew_after_a_change(manifest):
     manifest.write_bytes(manifest.read_bytes() + b"\n")
     assert sign_manifest.main([str(manifest)]) == 0
     assert sign_manifest.checks(manifest, trust())
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"]])
+def test_a_missing_manifest_is_said_and_nothing_is_signed(tmp_path, flags, capsys):
+    assert sign_manifest.main([*flags, str(tmp_path / "gone.toml")]) in {1, 4}
+    said = capsys.readouterr()
+    assert "gone.toml" in said.out + said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--key", "--trust"])
+@pytest.mark.parametrize("content", [None, b"no key", b"\xff\xfe"])
+def test_a_key_that_cannot_be_used_is_said(manifest, tmp_path, flag, content, capsys):
+    key = tmp_path / "key.pem"
+    if content is not None:
+        key.write_bytes(content)
+    assert sign_manifest.main([flag, str(key), str(manifest)]) in {1, 4}
+    said = capsys.readouterr()
+    assert "sign_manifest:" in said.err or "DOES NOT CHECK" in said.out
+
+
+def test_what_is_signed_here_is_what_the_catalogue_reads(manifest):
+    private, public = crypto.new_signing_key()
+    sign_manifest.sign(manifest, private)
+    assert catalogue.read_manifest(manifest, (public,)).name == "smollm2-135m-instruct"
