@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import ipaddress
 import math
 import re
@@ -29,6 +30,7 @@ _IBAN_LENGTHS = {
     )
 }
 """SWIFT IBAN Registry: country and total length."""
+_DIGIT = re.compile(r"[0-9]")
 _NOT_DIGITS = re.compile(r"[^0-9]")
 _NOT_DIGITS_RUN = re.compile(r"[^0-9]+")
 _LOCAL_IPV6 = re.compile(r"f[cdef][0-9a-f]{2}:", re.IGNORECASE)
@@ -45,6 +47,7 @@ _CARD_NETWORKS = (
     (re.compile(r"0604|5[0678]|6"), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro
 )
 """Issuer prefixes in use and how long their numbers are (ISO/IEC 7812-1)."""
+_DOUBLED = str.maketrans("0123456789", "0246813579")
 _DATE = re.compile(
     r"(?:(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)(?![0-9])"
     r"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
@@ -58,7 +61,7 @@ _PLACEHOLDER = re.compile(
     r"|\{\{.*|\{[A-Za-z_.]*\}|<[^<>]*>|\[[A-Z_.]+\]"
 )
 """What stands for a value elsewhere: `${DB}`, `$(pass db)`, `$DB`, `%DB%`, `{{ db }}`, `<db>`, `[SECRET]`."""
-_CALL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(?:\([^()]*\)?|\[[A-Za-z0-9_]*\]?)[\])};:,]*")
+_CALL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(?:\([^()]*\)?|\[['\"]?\w*['\"]?\]?)[\])};:,]*")
 _WORD_OF_SOURCE = re.compile(
     r"pass|pwd|secret|key|token|cred|env|config|conf|settings?|self|this|args|opts|options|params|request|form|props"
     r"|^(?:os|cls|cfg|sys|ctx|db|app|user|data|vault)$"
@@ -82,23 +85,22 @@ def digits(text: str) -> str:
 
 def luhn(text: str) -> bool:
     """ISO/IEC 7812-1 annex B: the doubled-digit sum is a multiple of ten."""
-    total = 0
-    for place, digit in enumerate(reversed(digits(text))):
-        value = int(digit)
-        if place % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0
+    number = digits(text)
+    return (sum(map(int, number[-1::-2])) + sum(map(int, number[-2::-2].translate(_DOUBLED)))) % 10 == 0
+
+
+@functools.lru_cache(maxsize=4096)
+def _card_lengths(begins: str) -> frozenset[int]:
+    """Lengths of the card numbers that begin so."""
+    return frozenset(
+        length for prefix, lengths in _CARD_NETWORKS if prefix.match(begins) for length in lengths
+    )
 
 
 def card(text: str) -> bool:
     """A payment card's number: a network's prefix and length, and the check digit."""
     number = digits(text)
-    return (
-        any(len(number) in lengths and begins.match(number) for begins, lengths in _CARD_NETWORKS)
-        and len(set(number)) > 1
-        and luhn(number)
-    )
+    return len(number) in _card_lengths(number[:4]) and len(set(number)) > 1 and luhn(number)
 
 
 def card_any(text: str) -> bool:
@@ -141,9 +143,10 @@ def iban_ends(text: str) -> Iterator[int]:
 
 
 def card_ends(text: str) -> Iterator[int]:
-    """Behind the 19th to the 12th digit, as far as there are so many."""
-    places = [place for place, character in enumerate(text, 1) if "0" <= character <= "9"]
-    yield from places[18:10:-1]
+    """Behind as many digits as a network's cards have; 12 to 19 where the prefix is nobody's."""
+    places = [place.end() for place in _DIGIT.finditer(text)]
+    lengths = _card_lengths(digits(text[:12])[:4]) or range(12, 20)
+    yield from (places[length - 1] for length in sorted(lengths, reverse=True) if length <= len(places))
 
 
 def ipv4(text: str) -> bool:
