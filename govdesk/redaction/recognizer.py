@@ -188,7 +188,12 @@ class PatternRecognizer:
             end = shorter
         if self.stop_words and window.lower[start:end] in self.stop_words:
             return None
+        if self.gate and end < match.end() and not self._gated(window.lower, match.start(), end):
+            return None  # where no gate is near nobody would have looked
         return Hit(window.base + start, window.base + end, score, self)
+
+    def _gated(self, lowered: str, start: int, end: int) -> bool:
+        return any(lowered.find(word, start, end) >= 0 for word in self.gate)
 
     def _shorter(self, window: Window, match: re.Match[str]) -> int | None:
         """The longest shorter end that is valid, of those few that could be."""

@@ -164,7 +164,7 @@ def ipv4(text: str) -> bool:
 
 def ipv4_defanged(text: str) -> bool:
     """The same, written so that nothing makes a link of it: `192[.]0[.]2[.]7`."""
-    return ipv4(".".join(_NOT_DIGITS_RUN.split(text)))
+    return any(bracket in text for bracket in "[({") and ipv4(".".join(_NOT_DIGITS_RUN.split(text)))
 
 
 def ipv6(text: str) -> bool:
@@ -181,6 +181,11 @@ def ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def ipv6_short(text: str) -> bool:
+    """One that is written with `::`."""
+    return "::" in text and ipv6(text)
 
 
 def ipv6_ends(text: str) -> Iterator[int]:
@@ -295,6 +300,7 @@ VALIDATORS: dict[str, Validator] = {
     "iban": iban,
     "ipv4": ipv4,
     "ipv6": ipv6,
+    "ipv6-short": ipv6_short,
     "ipv4-defanged": ipv4_defanged,
     "phone": phone,
     "phone-plus": phone_plus,
@@ -314,6 +320,6 @@ ENDS: dict[str, Callable[[str], Iterator[int]]] = {
     "card": card_ends,
     "card-any": card_ends,
     "iban": iban_ends,
-    "ipv6": ipv6_ends,
+    "ipv6-short": ipv6_ends,
 }
 """Where a match that such a validator refused may still end, the longest first."""
