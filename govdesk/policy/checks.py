@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from govdesk import crypto
-from govdesk.domain.policy import Policy
+from govdesk.domain.policy import BLOCKS_MARKINGS, Policy, RedactionRules
 from govdesk.domain.redaction import ENTITY_TYPES, Direction, Operator
 from govdesk.errors import MarkingError, PolicyError
 
@@ -108,6 +108,17 @@ def _redaction(policy: Policy) -> _Faults:
                 yield "policy.entity-type", f"redaction.{name}.types names an entity type that is not known."
         if any(rules.operator(secret) is Operator.MASK for secret in _SECRETS):
             yield "policy.mask-secret", f"redaction.{name} masks secrets; a mask shows a part of them."
+        yield from _markings(name, rules)
+
+
+def _markings(name: str, rules: RedactionRules) -> _Faults:
+    """A marking is never silently removed or let through where it was written, and a masked one is none."""
+    blocking = name in {direction.value for direction in BLOCKS_MARKINGS}
+    operator = rules.types.get("MARKING", Operator.BLOCK if blocking else rules.default)
+    if blocking and operator is not Operator.BLOCK:
+        yield "policy.marking-operator", f'redaction.{name}.types: for MARKING only "block" is possible here.'
+    elif operator is Operator.MASK:
+        yield "policy.marking-operator", f"redaction.{name} masks markings; half a marking is another marking."
 
 
 def _known_type(entity_type: str) -> bool:

@@ -15,11 +15,11 @@ RECOGNIZERS = load_packs(
 def engine(default: Operator = Operator.REDACT, **types: Operator) -> Engine:
     rules = RedactionRules(default=default, types={name.replace("__", "."): op for name, op in types.items()})
     consent = ConsentText(title="", text="")
-    return Engine(RECOGNIZERS, Policy(1, "t", 1, "UNCLASSIFIED", consent, {"prompt": rules}))
+    return Engine(RECOGNIZERS, Policy(1, "t", 1, "UNCLASSIFIED", consent, {"prompt": rules, "storage": rules}))
 
 
 def redacted(text: str, **types: Operator) -> str:
-    return engine(**types).redact(text, Direction.PROMPT).text
+    return engine(**types).redact(text, Direction.STORAGE).text
 
 
 @pytest.mark.parametrize(
