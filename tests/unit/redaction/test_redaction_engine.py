@@ -33,6 +33,7 @@ def redacted(text: str, **types: Operator) -> str:
         ("7 4111 1111 1111 1111 8", "7 [CREDIT_CARD] 8"),
         ("x@y.org,z@y.org", "[EMAIL_ADDRESS],[EMAIL_ADDRESS]"),
         ("at 10.0.0.1:80 and v1.2.3.4", "at [IP_ADDRESS]:80 and v1.2.3.4"),
+        ("219-09-99\x0099 and 192。0。2。7", "[US_SSN] and [IP_ADDRESS]"),
         ("SECRET//NOFORN", "[MARKING]"),
         ("(U//FOUO) a SECRET plan", "(U//FOUO) a SECRET plan"),
         ("to DE89 3704 0044 0532 0130 00 AND 12", "to [IBAN_CODE] AND 12"),
