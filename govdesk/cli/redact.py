@@ -186,4 +186,6 @@ def _decoded(untrusted_bytes: bytes, name: str) -> str:
     try:
         return untrusted_bytes.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"{_named(name)} is not UTF-8 text.", todo="Convert it to UTF-8 first.") from error
+        raise UnreadableError(
+            f"{_named(name)} is not UTF-8 text.", todo="Convert it to UTF-8 first."
+        ) from error

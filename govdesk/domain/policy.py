@@ -13,7 +13,6 @@ import msgspec
 
 from govdesk.domain.redaction import Direction, Operator
 
-
 MAX_PROMPT_CHARACTERS = 2_000_000
 """Code points of a prompt that are checked at once; a longer one is refused before anything looks at it."""
 

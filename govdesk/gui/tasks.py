@@ -14,8 +14,7 @@ from typing import TypeVar, cast
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from govdesk.errors import GovDeskError
-from govdesk.errors import unexpected as unexpected
+from govdesk.errors import GovDeskError, unexpected
 
 _T = TypeVar("_T")
 

@@ -118,7 +118,10 @@ def _markings(name: str, rules: RedactionRules) -> _Faults:
     if blocking and operator is not Operator.BLOCK:
         yield "policy.marking-operator", f'redaction.{name}.types: for MARKING only "block" is possible here.'
     elif operator is Operator.MASK:
-        yield "policy.marking-operator", f"redaction.{name} masks markings; half a marking is another marking."
+        yield (
+            "policy.marking-operator",
+            f"redaction.{name} masks markings; half a marking is another marking.",
+        )
 
 
 def _known_type(entity_type: str) -> bool:

@@ -144,7 +144,8 @@ def load_pack(name: str, encoded: bytes, exceeds_system: Exceeds) -> list[Recogn
     if pack.schema != 1:
         raise PackError(f"The pack {name} has schema {pack.schema}; this GovDesk knows 1.")
     rules = [
-        msgspec.structs.replace(rule, pattern=_whole(name, rule.pattern, pack.parts)) for rule in pack.recognizer
+        msgspec.structs.replace(rule, pattern=_whole(name, rule.pattern, pack.parts))
+        for rule in pack.recognizer
     ]
     for rule in rules:
         _prove(name, rule, _build(name, rule, lambda _text: True))

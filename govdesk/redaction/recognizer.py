@@ -309,6 +309,7 @@ class PatternCursor:
         return self._run is not None and self._run.open
 
     def advance(self, window: Window) -> list[Hit]:
+        """Judge the places whose outcome is certain, and take findings on to their ends."""
         hits = self._judged(window)
         return hits if self._run is None else self._run.extended(hits, window)
 

@@ -67,8 +67,12 @@ _WORD_OF_SOURCE = re.compile(
     r"|^(?:os|cls|cfg|sys|ctx|db|app|user|data|vault)$"
 )
 _NAME = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)*")
-_IDENTIFIER = re.compile(r"[a-z]{2,}\d{0,3}(?:[._-](?:[a-z]+\d{0,2}|\d{1,3}))+|[A-Z]{2,}(?:_(?:[A-Z]+|\d{1,3}))+")
-_PROSE = frozenset("see the your my our a an this that use must is are was will should enter type choose not never".split())
+_IDENTIFIER = re.compile(
+    r"[a-z]{2,}\d{0,3}(?:[._-](?:[a-z]+\d{0,2}|\d{1,3}))+|[A-Z]{2,}(?:_(?:[A-Z]+|\d{1,3}))+"
+)
+_PROSE = frozenset(
+    "see the your my our a an this that use must is are was will should enter type choose not never".split()
+)
 
 _JWT_KEY = re.compile(rb'"(?:alg|enc|typ|kid|jku|x5[cut])"')
 _NO_PASSWORDS = frozenset(
@@ -222,10 +226,12 @@ def phone_abroad(text: str) -> bool:
 
 
 def jwt(text: str) -> bool:
-    """A JSON web token: its first part is a JSON object with `alg`, `enc` or `typ` (RFC 7515), or begins one."""
+    """A JSON web token: its first part is, or begins, a JSON object with `alg`, `enc` or `typ`."""
     head, dot, _ = text.partition(".")
     try:
-        raw = base64.urlsafe_b64decode(head[: len(head) // 4 * 4] if not dot else head + "=" * (-len(head) % 4))
+        raw = base64.urlsafe_b64decode(
+            head[: len(head) // 4 * 4] if not dot else head + "=" * (-len(head) % 4)
+        )
         if not dot:  # longer than a match may be: its beginning has to do
             return _JWT_KEY.search(raw) is not None
         decoded = msgspec.json.decode(raw)

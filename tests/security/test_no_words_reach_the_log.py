@@ -104,10 +104,18 @@ def check(log: Log) -> None:
 @pytest.mark.parametrize(
     ("prompt", "pieces", "outcome"),
     [
-        ("zyxwvcanary and 219-09-9999", ("kqjxcanary, ", "write to jane.canary@example.gov"), Outcome.COMPLETED),
+        (
+            "zyxwvcanary and 219-09-9999",
+            ("kqjxcanary, ", "write to jane.canary@example.gov"),
+            Outcome.COMPLETED,
+        ),
         ("SECRET//NOFORN zyxwvcanary", (), Outcome.DENIED),
         ("zyxwvcanary", ("kqjxcanary SECRET//", "NOFORN hbvcanary"), Outcome.DENIED),
-        ("zyxwvcanary", ("kqjxcanary", WorkerError("hbvcanary broke it", code="worker.crashed")), Outcome.FAILED),
+        (
+            "zyxwvcanary",
+            ("kqjxcanary", WorkerError("hbvcanary broke it", code="worker.crashed")),
+            Outcome.FAILED,
+        ),
         ("\u200b", (), Outcome.DENIED),
     ],
 )

@@ -164,7 +164,11 @@ def test_what_policy_blocks_is_a_no(terminal: Ran) -> None:
     terminal.engine = Engine(
         ENGINE._recognizers, Policy(1, "t", 1, "UNCLASSIFIED", ConsentText(title="", text=""), rules)
     )
-    for form, given in (((), b"219-09-9999"), (("--json",), b"219-09-9999"), (("--jsonl",), b'{"text":"219-09-9999"}')):
+    for form, given in (
+        ((), b"219-09-9999"),
+        (("--json",), b"219-09-9999"),
+        (("--jsonl",), b'{"text":"219-09-9999"}'),
+    ):
         terminal.give(given)
         assert terminal.run(*form) == 1
         assert "219" not in terminal.out.getvalue()
@@ -183,7 +187,9 @@ class Broken(Output):
 
 
 @pytest.mark.parametrize("form", [(), ("--json",), ("--jsonl",)])
-@pytest.mark.parametrize(("number", "error"), [(errno.ENOSPC, MachineError), (errno.EPIPE, output.ReaderLeft)])
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.ENOSPC, MachineError), (errno.EPIPE, output.ReaderLeft)]
+)
 def test_output_that_cannot_be_written_is_said_once_and_recorded(
     terminal: Ran, form: tuple[str, ...], number: int, error: type[Exception]
 ) -> None:
@@ -193,13 +199,17 @@ def test_output_that_cannot_be_written_is_said_once_and_recorded(
         terminal.run(*form)
     assert getattr(raised.value, "exit_code", 5) == 5
     assert sys.stdout is None  # the interpreter does not try again
-    assert [record[0] for record in terminal.recorded][0] == "intent"
     assert len(terminal.recorded) == 2
+    assert terminal.recorded[0][0] == "intent"
 
 
 @pytest.mark.parametrize(
     ("redirection", "code", "said"),
-    [("> /dev/full", 5, "could not be written"), ("<&-", 4, "no standard input"), (">&-", 5, "no standard output")],
+    [
+        ("> /dev/full", 5, "could not be written"),
+        ("<&-", 4, "no standard input"),
+        (">&-", 5, "no standard output"),
+    ],
 )
 def test_the_shell_gets_one_line_and_the_right_code(
     tmp_path: Path, redirection: str, code: int, said: str

@@ -129,7 +129,10 @@ def test_dominates(high, low, expected):
         (["(U//FISA)", "(S//REL TO USA, GBR)"], "SECRET//NOFORN/FISA"),
         (["(S//REL TO USA, FVEY)", "(S//REL TO USA, ACGU)"], "SECRET//REL TO USA, AUS, CAN, GBR"),
         (["(//JOINT S GBR USA//REL TO USA, GBR)", "(C)"], "SECRET//FGI GBR//NOFORN"),
-        (["(//JOINT S GBR USA//FGI DEU//REL/DISPLAY ONLY GBR, TEYE)"], "SECRET//FGI DEU GBR//DISPLAY ONLY GBR, TEYE"),
+        (
+            ["(//JOINT S GBR USA//FGI DEU//REL/DISPLAY ONLY GBR, TEYE)"],
+            "SECRET//FGI DEU GBR//DISPLAY ONLY GBR, TEYE",
+        ),
         (["(//DEU R)", "(U)"], "CONFIDENTIAL//FGI DEU"),
         (["(S//REL)", "(S//REL TO USA, GBR)"], "SECRET//NOFORN"),
         (["(CUI//SP-CTI)", "(CUI//PRVCY//NF)"], "CUI//SP-CTI/PRVCY//NOFORN"),
