@@ -12,6 +12,7 @@ from govdesk.domain.redaction import ENTITY_TYPES, Direction, Operator
 from govdesk.errors import MarkingError, PolicyError
 
 SCHEMA = 1
+MAX_VERSION = 1_000_000_000
 MAX_IDLE_LOCK_SECONDS = 3_600
 MIN_IDLE_LOCK_SECONDS = 30
 FLOOR_PASSPHRASE_CHARACTERS = 8
@@ -68,8 +69,8 @@ def _frame(policy: Policy, today: datetime.date, app_version: str) -> _Faults:
         yield "policy.schema", f"The policy has schema {policy.schema}; this program knows {SCHEMA}."
     if not _ID.fullmatch(policy.id):
         yield "policy.id", "The policy's id is 1 to 64 of a-z, 0-9, dot and hyphen."
-    if policy.version < 1:
-        yield "policy.version", "The policy's version is at least 1."
+    if not 1 <= policy.version <= MAX_VERSION:
+        yield "policy.version", f"The policy's version is 1 to {MAX_VERSION:,}."
     if policy.min_app and not _VERSION.fullmatch(policy.min_app):
         yield "policy.min-app", "min_app is a version such as 1.2 or 1.2.3."
     elif policy.min_app and _numbers(policy.min_app) > _numbers(app_version):

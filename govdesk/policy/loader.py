@@ -163,7 +163,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         with open_regular(path) as file:
             content = file.read(limit + 1)
     except FileNotFoundError as error:
-        raise _unusable("policy.missing", f"There is no {path.name}.") from error
+        raise _unusable("policy.missing", f"There is no file {path.name}.") from error
     except OSError as error:
         raise _unusable("policy.unreadable", f"{path.name} cannot be read: {error.strerror}.") from error
     if len(content) > limit:

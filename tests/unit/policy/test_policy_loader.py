@@ -126,6 +126,7 @@ def test_the_key_beside_a_sites_key_does_not_taint_it(load, keys, good):
         ("schema = 1", "schema = 2", "policy.schema"),
         ("schema = 1", "schema = 0", "policy.schema"),
         ("version = 3", "version = 0", "policy.version"),
+        ("version = 3", "version = 1000000001", "policy.version"),
         ("site-a", "Site A", "policy.id"),
         ("site-a", "s" * 65, "policy.id"),
         ("SECRET//NOFORN", "SECRIT", "policy.marking"),
