@@ -254,6 +254,11 @@ class Run:
         """True while an end has not arrived."""
         return self._open is not None
 
+    def covers(self, base: int, match: re.Match[str]) -> bool:
+        """True when a match lies in a finding that was taken on: it need not be judged."""
+        start, end = match.span("span") if "span" in match.re.groupindex else match.span()
+        return self._start <= base + start and base + end <= (self._looked if self.open else self._end)
+
     def extended(self, hits: list[Hit], window: Window) -> list[Hit]:
         """The findings with the ends that are theirs; `OPEN` for an end that has not arrived."""
         taken_on: list[Hit] = []
@@ -310,8 +315,8 @@ class PatternCursor:
 
     def advance(self, window: Window) -> list[Hit]:
         """Judge the places whose outcome is certain, and take findings on to their ends."""
-        hits = self._judged(window)
-        return hits if self._run is None else self._run.extended(hits, window)
+        begun = [] if self._run is None else self._run.extended([], window)
+        return begun + self._judged(window)
 
     def _judged(self, window: Window) -> list[Hit]:
         recognizer = self._recognizer
@@ -335,10 +340,12 @@ class PatternCursor:
             if not window.final and match.end() + recognizer.after > end:
                 certain = at
                 break
-            hit = recognizer.judge(window, match)
             at += 1
+            if self._run is not None and self._run.covers(window.base, match):
+                continue
+            hit = recognizer.judge(window, match)
             if hit is not None:
-                hits.append(hit)
+                hits += [hit] if self._run is None else self._run.extended([hit], window)
             elif recognizer.wanted is not None:
                 sure = certain if window.final else min(certain, end - pattern.longest - recognizer.after)
                 at = max(at, min(sure, self._wanted_from(window.lower, at)))
