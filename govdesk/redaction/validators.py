@@ -148,10 +148,11 @@ def iban_ends(text: str) -> Iterator[int]:
 
 
 def card_ends(text: str) -> Iterator[int]:
-    """Behind as many digits as a network's cards have; 12 to 19 where the prefix is nobody's."""
-    places = [place.end() for place in _DIGIT.finditer(text)]
-    lengths = _card_lengths(digits(text[:12])[:4]) or range(12, 20)
-    yield from (places[length - 1] for length in sorted(lengths, reverse=True) if length <= len(places))
+    """Behind as many digits as the network's cards have."""
+    lengths = _card_lengths(digits(text[:12])[:4])
+    if lengths:
+        places = [place.end() for place in _DIGIT.finditer(text)]
+        yield from (places[length - 1] for length in sorted(lengths, reverse=True) if length <= len(places))
 
 
 def ipv4(text: str) -> bool:
@@ -325,7 +326,6 @@ VALIDATORS: dict[str, Validator] = {
 
 ENDS: dict[str, Callable[[str], Iterator[int]]] = {
     "card": card_ends,
-    "card-any": card_ends,
     "iban": iban_ends,
     "ipv6-short": ipv6_ends,
 }
