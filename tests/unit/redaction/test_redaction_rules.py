@@ -46,7 +46,7 @@ def found(text: str, direction: Direction = Direction.STORAGE) -> list[tuple[str
         ("postgres://app:", "$ecret9", "@db/x"), (f"{PW}: ", "Summer(2024)!", " x"), (f"{PW}: ", "correct.horse.battery", "\n"),
         (f'{PW}="', "correct.horse.battery", '"'), (f"{PW}=", "ab,cd1234xyz", ", x"), (f"{PW}: ", "Pa;ss,w0rd99", "; x"),
         (f'{PW}="', "abc'def1234", '" x'), (f'"{PW}": "', 'a\\"bc1234', '", "x": 1'), ("DB_PASSWORD_PROD=", "hunter2x", "\n"),
-        (f"{PW}2=", "hunter2x", ""), (f"{PW}_1: ", "hunter2x", ""), ("pw=", "hunter2x", ""), ("pswd: ", "hunter2x", ""),
+        (f"{PW}2=", "hunter2x", ""), ("DB_PASS=", "swordfish", "\n"), (f"{PW}_1: ", "hunter2x", ""), ("pw=", "hunter2x", ""), ("pswd: ", "hunter2x", ""),
         (f"<{PW}>", "hunter2x", f"</{PW}>"), (f"--{PW} ", "hunter2x", " --force"), ("Password:\n", "hunter2x", "\nnext"),
         (f"{PW}       =        ", "hunterxx", ""), ("IDENTIFIED BY '", "hunter2x", "';"), ("passphrase: ", "correct horse battery staple", "\nnext"),
         (f"{PW} is '", "three words 9", "'"), (f"{PW}: ", noise(200), " x"), (f'{PW}: "', noise(200), '" x'),
