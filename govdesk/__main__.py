@@ -1,13 +1,14 @@
 """One program, several roles: the commands people type, and the processes the broker starts.
 
 `govdesk …` is a command; `govdesk --role R --channel N …` is a role, started by the broker only.
+However it ends, a person reads one calm line and a script gets an exit code; nobody gets a traceback.
 """
 
 from __future__ import annotations
 
 import sys
 
-from govdesk.errors import GovDeskError, KnownError
+from govdesk.errors import GovDeskError, KnownError, unexpected
 from govdesk.hardening import end_with_parent, harden
 from govdesk.process.environment import close_unknown, restart_clean
 
@@ -20,22 +21,42 @@ def main() -> int:
     Returns:
         The exit code: 0 done, 1 no, 3 usage, 4 cannot read or unlock, 5 environment, 70 our fault.
     """
-    arguments = sys.argv[1:]
-    try:
-        if arguments[:1] == [_ROLE]:
-            return _role(arguments[1:])
-        restart_clean(arguments)
-        from govdesk.app import launch
+    from govdesk.cli import output
 
-        return launch.command(arguments)
+    try:
+        try:
+            code = _run(sys.argv[1:])
+            output.finish()
+        except BrokenPipeError:
+            output.finish()  # raises again when it was the output's
+            raise
+    except output.ReaderLeft:
+        return 0
     except KnownError as error:
-        print(f"govdesk: {error.explain()}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return _say(error.explain(), error.exit_code)
     except GovDeskError as error:
-        print(f"govdesk: {error.explain()} (code {error.code})", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return _say(f"{error.explain()} (code {error.code})", error.exit_code)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 (the last resort: its message may hold content)
+        bug = unexpected(error)
+        return _say(f"{bug.explain()} (code {bug.code})", bug.exit_code)
+    return code
+
+
+def _say(line: str, code: int) -> int:
+    if sys.stderr is not None:
+        print(f"govdesk: {line}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == [_ROLE]:
+        return _role(arguments[1:])
+    restart_clean(arguments)
+    from govdesk.app import launch
+
+    return launch.command(arguments)
 
 
 def _role(arguments: list[str]) -> int:

@@ -187,3 +187,19 @@ class FrameError(KnownError):
 
 class BugError(GovDeskError):
     """Ours: an assumption that does not hold."""
+
+
+def unexpected(error: BaseException) -> BugError:
+    """An error that nobody foresaw, in words that hold nothing of its own message (it may hold content)."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        place = f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    bug = BugError(
+        "Something in GovDesk did not work as it should.",
+        kept="What was stored before is unchanged.",
+        todo=f"Try again; if it comes back, give your administrator this: {type(error).__name__} at {place}.",
+    )
+    bug.__cause__ = None
+    return bug

@@ -25,6 +25,7 @@ from govdesk.chat.ports import (
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Direction, Finding, Redacted, counts
 from govdesk.domain.turn import (
@@ -144,7 +145,8 @@ class ChatService:
     def _run(
         self, conversation: ConversationId | None, prompt: str, sampling: Sampling
     ) -> Generator[TurnEvent, None, None]:
-        redacted = self._redactor.redact(prompt, Direction.PROMPT)
+        too_long = len(prompt) > MAX_PROMPT_CHARACTERS  # the decider refuses it; nobody looks at it before
+        redacted = Redacted("", ()) if too_long else self._redactor.redact(prompt, Direction.PROMPT)
         decision = self._decider.decide(redacted, len(prompt))
         turn_id = TurnId(secrets.token_hex(12))
         intent = self._audit.append(

@@ -1,30 +1,38 @@
 """`govdesk redact`: findings and redacted text, for people and for scripts; needs no profile.
 
-Where there is a profile, each call leaves one audit record with counts by type: before anything is
-printed, or with `--jsonl` when the lines end, be it at a bad one. JSON is printed in ASCII, so that
-no text can steer a terminal.
+Where there is a profile, each call leaves two audit records: its intent, before anything is read or
+printed, and its outcome with counts by type, before the text is printed, or with `--jsonl` when the
+lines end, be it at a bad one. A call that is killed leaves its intent. JSON is printed in ASCII, so
+that no text can steer a terminal.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from govdesk.chat.ports import Redactor
+from govdesk.cli import output
 from govdesk.cli.desk import Desk
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Direction, Redacted, counts
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import UnreadableError, UsageError
+from govdesk.policy.loader import open_regular
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Largest text, and largest line of `--jsonl`."""
+
+INTENT, SUCCESS, FAILURE = "intent", "success", "failure"
+"""Outcomes of the records: the first says that a call began; both have the same `object`."""
+Record = Callable[[str, dict[str, int]], None]
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,13 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
-    """Redact in a session process, with a record."""
+    """Redact in a session process, with records."""
+    call = secrets.token_hex(12)
 
-    def record(findings: dict[str, int]) -> None:
+    def record(outcome: str, findings: dict[str, int]) -> None:
         desk.audit.append(
             Entry(
                 event=Event.REDACT,
-                outcome="success",
+                outcome=outcome,
+                object=call,
                 marking=desk.policy.policy.system_high,
                 policy=desk.policy.stamp,
                 fields={"findings": findings},
@@ -60,63 +70,74 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     return redact(parsed, desk.redactor, desk.policy.stamp, record)
 
 
-def redact(
-    parsed: argparse.Namespace, redactor: Redactor, policy: str, record: Callable[[dict[str, int]], None]
-) -> int:
-    """Read, redact, record, print.
+def redact(parsed: argparse.Namespace, redactor: Redactor, policy: str, record: Record) -> int:
+    """Record, read, redact, record, print.
+
+    Returns:
+        0, or 1 when there was something that policy blocks.
 
     Raises:
         UnreadableError: the file cannot be read, or is not UTF-8.
         UsageError: a line is not what `--jsonl` takes, or something is too large.
+        MachineError: the output cannot be written.
+        ReaderLeft: nobody reads the output any more.
     """
-    with _opened(parsed.file) as source:
-        if parsed.jsonl:
-            return _lines(source, redactor, policy, record)
-        text = _decoded(source.read(MAX_TEXT_BYTES + 1), parsed.file)
-    result = redactor.redact(text, Direction.PROMPT)
-    record(counts(result.findings))
+    record(INTENT, {})
+    if parsed.jsonl:
+        return _lines(parsed.file, redactor, policy, record)
+    try:
+        result = redactor.redact(_text(parsed.file), Direction.PROMPT)
+    except BaseException:
+        record(FAILURE, {})
+        raise
+    record(SUCCESS, counts(result.findings))
     if parsed.json:
-        print(_as_json(result, policy))
-        return 0
-    shown = terminal_safe(result.text) if sys.stdout.isatty() else result.text
-    sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
+        output.write(_as_json(result, policy) + "\n")
+    else:
+        _print(result)
+    return 1 if result.blocked else 0
+
+
+def _print(result: Redacted) -> None:
+    shown = terminal_safe(result.text) if sys.stdout is not None and sys.stdout.isatty() else result.text
+    output.write(shown if shown.endswith("\n") else shown + "\n")
     for finding in result.findings:
         where = f"{finding.start}-{finding.end}"
         print(
             f"{where:>15}  {finding.type:22} {finding.score:.2f}  {finding.rule} ({finding.operator.value})",
             file=sys.stderr,
         )
-    return 0
 
 
-def _lines(
-    source: BinaryIO, redactor: Redactor, policy: str, record: Callable[[dict[str, int]], None]
-) -> int:
+def _lines(name: str, redactor: Redactor, policy: str, record: Record) -> int:
     total: dict[str, int] = {}
+    outcome, blocked = FAILURE, False
     try:
-        _each_line(source, redactor, policy, total)
+        for result in _each_line(name, redactor):
+            for entity_type, count in counts(result.findings).items():
+                total[entity_type] = total.get(entity_type, 0) + count
+            blocked = blocked or bool(result.blocked)
+            output.write(_as_json(result, policy) + "\n")
+        outcome = SUCCESS
     finally:
-        record(total)
-    return 0
+        record(outcome, total)
+    return 1 if blocked else 0
 
 
-def _each_line(source: BinaryIO, redactor: Redactor, policy: str, total: dict[str, int]) -> None:
-    number = 0
-    while line := source.readline(MAX_TEXT_BYTES + 1):
-        number += 1
-        if len(line) > MAX_TEXT_BYTES:
-            raise UsageError(f"Line {number} is larger than {MAX_TEXT_BYTES} bytes.")
-        if not line.strip():
-            continue
-        try:
-            text = msgspec.json.decode(line, type=_Line).text
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f'Line {number} is not an object like {{"text": "…"}}.') from error
-        result = redactor.redact(text, Direction.PROMPT)
-        for entity_type, count in counts(result.findings).items():
-            total[entity_type] = total.get(entity_type, 0) + count
-        sys.stdout.write(_as_json(result, policy) + "\n")
-        sys.stdout.flush()
+def _each_line(name: str, redactor: Redactor) -> Iterator[Redacted]:
+    with _opened(name) as source:
+        number = 0
+        while line := source.readline(MAX_TEXT_BYTES + 1):
+            number += 1
+            if len(line) > MAX_TEXT_BYTES:
+                raise UsageError(f"Line {number} is larger than {MAX_TEXT_BYTES} bytes.")
+            if not line.strip():
+                continue
+            try:
+                text = msgspec.json.decode(line, type=_Line).text
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise UsageError(f'Line {number} is not an object like {{"text": "…"}}.') from error
+            yield redactor.redact(text, Direction.PROMPT)
 
 
 def _as_json(result: Redacted, policy: str) -> str:
@@ -135,13 +156,28 @@ def _as_json(result: Redacted, policy: str) -> str:
     return json.dumps(shown, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
+def _text(name: str) -> str:
+    with _opened(name) as source:
+        try:
+            content = source.read(MAX_TEXT_BYTES + 1)
+        except OSError as error:
+            raise UnreadableError(f"{_named(name)} cannot be read: {error.strerror}.") from error
+    return _decoded(content, name)
+
+
 def _opened(name: str) -> BinaryIO:
     if name == "-":
+        if sys.stdin is None:
+            raise UnreadableError("There is no standard input.", todo="Name a file, or pipe a text in.")
         return sys.stdin.buffer
     try:
-        return Path(name).open("rb")
+        return open_regular(Path(name))
     except OSError as error:
         raise UnreadableError(f"The file {name} cannot be read: {error.strerror}.") from error
+
+
+def _named(name: str) -> str:
+    return "Standard input" if name == "-" else f"The file {name}"
 
 
 def _decoded(untrusted_bytes: bytes, name: str) -> str:
@@ -150,5 +186,6 @@ def _decoded(untrusted_bytes: bytes, name: str) -> str:
     try:
         return untrusted_bytes.decode("utf-8")
     except UnicodeDecodeError as error:
-        what = "Standard input" if name == "-" else f"The file {name}"
-        raise UnreadableError(f"{what} is not UTF-8 text.", todo="Convert it to UTF-8 first.") from error
+        raise UnreadableError(
+            f"{_named(name)} is not UTF-8 text.", todo="Convert it to UTF-8 first."
+        ) from error

@@ -13,6 +13,9 @@ import msgspec
 
 from govdesk.domain.redaction import Direction, Operator
 
+MAX_PROMPT_CHARACTERS = 2_000_000
+"""Code points of a prompt that are checked at once; a longer one is refused before anything looks at it."""
+
 
 class PolicySource(Enum):
     """Where the policy in force came from."""
@@ -81,8 +84,19 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: datetime.date | None = None
 
     def rules(self, direction: Direction) -> RedactionRules:
-        """The redaction rules for a direction; a direction the file leaves out redacts everything."""
-        return self.redaction.get(direction.value, RedactionRules())
+        """The redaction rules for a direction; a direction the file leaves out redacts everything.
+
+        A marking above the system's own is never silently removed: where a person or the model wrote it, it
+        blocks, said or not.
+        """
+        rules = self.redaction.get(direction.value, RedactionRules())
+        if direction in BLOCKS_MARKINGS:
+            rules = RedactionRules(rules.default, {**rules.types, "MARKING": Operator.BLOCK})
+        return rules
+
+
+BLOCKS_MARKINGS = (Direction.PROMPT, Direction.OUTPUT)
+"""Directions in which a finding of type `MARKING` has one operator only."""
 
 
 class PolicyInForce(msgspec.Struct, frozen=True):

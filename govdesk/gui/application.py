@@ -10,10 +10,9 @@ from PySide6.QtCore import QElapsedTimer, QTimer
 from PySide6.QtGui import QClipboard
 from PySide6.QtWidgets import QApplication
 
-from govdesk.errors import GovDeskError
+from govdesk.errors import GovDeskError, unexpected
 from govdesk.gui import theme
 from govdesk.gui.desk import Desk
-from govdesk.gui.tasks import unexpected
 from govdesk.gui.window import Window
 
 _POLL_MS = 10

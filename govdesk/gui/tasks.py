@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from govdesk.errors import BugError, GovDeskError
+from govdesk.errors import GovDeskError, unexpected
 
 _T = TypeVar("_T")
 
@@ -127,19 +127,3 @@ class Tasks:
         for task in tasks:
             task.thread_of_work.join(max(0.0, deadline - time.monotonic()))
         return not any(task.thread_of_work.is_alive() for task in tasks)
-
-
-def unexpected(error: BaseException) -> BugError:
-    """An error that nobody foresaw, in words that hold nothing of its own message (it may hold content)."""
-    place = ""
-    trace = error.__traceback__
-    while trace is not None:
-        place = f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    bug = BugError(
-        "Something in GovDesk did not work as it should.",
-        kept="What was stored before is unchanged.",
-        todo=f"Try again; if it comes back, give your administrator this: {type(error).__name__} at {place}.",
-    )
-    bug.__cause__ = None
-    return bug

@@ -202,8 +202,8 @@ def _settle(marking: Marking, words: Words) -> Marking:
     classified = marking.level > Level.UNCLASSIFIED
     marking = _settle_atomic(marking, classified)
     marking = _settle_noforn_controls(marking, classified, words)
-    if marking.ownership is Ownership.JOINT and "NOFORN" in marking.dissemination:
-        marking = _as_us(marking)
+    if marking.ownership is Ownership.JOINT and marking.rel_to is None:
+        marking = _as_us(marking)  # JOINT stands only with the release to its owners (p. 55)
     non_ic = set(marking.non_ic)
     if "NODIS" in non_ic:
         non_ic.discard("EXDIS")

@@ -21,6 +21,8 @@ _LEVEL_WORDS = (
     (Level.CONFIDENTIAL, re.compile(r"\bCONFIDENTIAL\b|(?:^|\(|/)\s*(?:C|NC)\s*(?=//|\)|$)", re.IGNORECASE)),
     (Level.RESTRICTED, re.compile(r"\bRESTRICTED\b", re.IGNORECASE)),
 )
+_NATO_ALONE = re.compile(r"^(\(?)((?:NATO|COSMIC|CTS|NS|NC)\b)")
+"""NATO's classifications as people write them, without the slashes that stand for no US classification."""
 
 
 def exceeds(text: str, system_high: str) -> bool:
@@ -34,7 +36,7 @@ def exceeds(text: str, system_high: str) -> bool:
         MarkingError: `system_high` is not valid (the policy loader has checked it).
     """
     system = _system(system_high)
-    marking = _nearest_marking(text.strip())
+    marking = _nearest_marking(_NATO_ALONE.sub(r"\1//\2", text.strip()))
     if marking is not None:
         return not may_hold(system, marking)
     return any(level > system.level and pattern.search(text) for level, pattern in _LEVEL_WORDS)

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 
 from govdesk import crypto
-from govdesk.domain.policy import Policy
+from govdesk.domain.policy import BLOCKS_MARKINGS, Policy, RedactionRules
 from govdesk.domain.redaction import ENTITY_TYPES, Direction, Operator
 from govdesk.errors import MarkingError, PolicyError
 
 SCHEMA = 1
+MAX_VERSION = 1_000_000_000
 MAX_IDLE_LOCK_SECONDS = 3_600
 MIN_IDLE_LOCK_SECONDS = 30
 FLOOR_PASSPHRASE_CHARACTERS = 8
@@ -68,8 +69,8 @@ def _frame(policy: Policy, today: datetime.date, app_version: str) -> _Faults:
         yield "policy.schema", f"The policy has schema {policy.schema}; this program knows {SCHEMA}."
     if not _ID.fullmatch(policy.id):
         yield "policy.id", "The policy's id is 1 to 64 of a-z, 0-9, dot and hyphen."
-    if policy.version < 1:
-        yield "policy.version", "The policy's version is at least 1."
+    if not 1 <= policy.version <= MAX_VERSION:
+        yield "policy.version", f"The policy's version is 1 to {MAX_VERSION:,}."
     if policy.min_app and not _VERSION.fullmatch(policy.min_app):
         yield "policy.min-app", "min_app is a version such as 1.2 or 1.2.3."
     elif policy.min_app and _numbers(policy.min_app) > _numbers(app_version):
@@ -108,6 +109,20 @@ def _redaction(policy: Policy) -> _Faults:
                 yield "policy.entity-type", f"redaction.{name}.types names an entity type that is not known."
         if any(rules.operator(secret) is Operator.MASK for secret in _SECRETS):
             yield "policy.mask-secret", f"redaction.{name} masks secrets; a mask shows a part of them."
+        yield from _markings(name, rules)
+
+
+def _markings(name: str, rules: RedactionRules) -> _Faults:
+    """A marking is never silently removed or let through where it was written, and a masked one is none."""
+    blocking = name in {direction.value for direction in BLOCKS_MARKINGS}
+    operator = rules.types.get("MARKING", Operator.BLOCK if blocking else rules.default)
+    if blocking and operator is not Operator.BLOCK:
+        yield "policy.marking-operator", f'redaction.{name}.types: for MARKING only "block" is possible here.'
+    elif operator is Operator.MASK:
+        yield (
+            "policy.marking-operator",
+            f"redaction.{name} masks markings; half a marking is another marking.",
+        )
 
 
 def _known_type(entity_type: str) -> bool:

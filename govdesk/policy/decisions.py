@@ -5,10 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 from govdesk.domain.decision import Decision, Deny, Permit
-from govdesk.domain.policy import PolicyInForce
+from govdesk.domain.policy import MAX_PROMPT_CHARACTERS, PolicyInForce
 from govdesk.domain.redaction import Redacted
 
-MAX_PROMPT_CHARACTERS = 2_000_000
 _INVISIBLE_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me"})
 _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols by category that show nothing."""
@@ -24,7 +23,7 @@ class Decider:
         """Permit or Deny.
 
         Args:
-            redacted: the prompt after redaction.
+            redacted: the prompt after redaction; empty when it is too long to be looked at.
             characters: length of the prompt as it was given, in code points.
         """
         if characters > MAX_PROMPT_CHARACTERS:

@@ -7,8 +7,12 @@ a bad policy never means fewer rules.
 from __future__ import annotations
 
 import datetime
+import errno
+import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -133,6 +137,22 @@ def trust_roots(folder: Path) -> tuple[str, ...]:
     )
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or a device could make GovDesk wait for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """A whole file of at most `limit` bytes.
 
@@ -140,10 +160,10 @@ def read_bounded(path: Path, limit: int) -> bytes:
         PolicyError: it is missing (`policy.missing`), cannot be read, or is larger.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(limit + 1)
     except FileNotFoundError as error:
-        raise _unusable("policy.missing", f"There is no {path.name}.") from error
+        raise _unusable("policy.missing", f"There is no file {path.name}.") from error
     except OSError as error:
         raise _unusable("policy.unreadable", f"{path.name} cannot be read: {error.strerror}.") from error
     if len(content) > limit:

@@ -49,18 +49,19 @@ def _any_of(patterns: Sequence[re.Pattern[str]]) -> re.Pattern[str]:
 
 
 class _BundleCursor:
-    __slots__ = ("_bundle", "_members", "position")
+    __slots__ = ("_bundle", "_members", "_open", "position")
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._members = [recognizer.cursor() for recognizer in bundle.recognizers]
+        self._open = False
         self.position = 0
 
     def advance(self, window: Window) -> list[Hit]:
         bundle = self._bundle
         text = window.lower if bundle.on_lower else window.text
         at, end = self.position - window.base, len(text)
-        if not window.final and end - at <= _LARGE:
+        if not window.final and not self._open and end - at <= _LARGE:
             begun = bundle.prefix.search(text, at)
             certain = end if begun is None else begun.start()
             match = bundle.search.search(text, at)
@@ -72,4 +73,5 @@ class _BundleCursor:
             member.position = max(member.position, self.position)
             hits += member.advance(window)
         self.position = min(member.position for member in self._members)
+        self._open = any(member.open for member in self._members)
         return hits

@@ -1,10 +1,10 @@
 """What looks like an identifier is matched like one: characters are folded alone, offsets lead back.
 
-Defends against evasion by full-width and mathematical characters, Cyrillic and Greek look-alikes,
+Defends against evasion by full-width and mathematical characters, Cyrillic, Greek and other look-alikes,
 exotic dashes and spaces, and characters that do not show (zero-width, soft hyphen, tags, combining
-marks). A character's fold never depends on its neighbours, so that a text folds to the same
+marks, controls). A character's fold never depends on its neighbours, so that a text folds to the same
 whatever the parts it arrives in; a whole string is never normalised (Unicode TR 15: NFKC composes
-across characters). ASCII stands for itself and skips the fold.
+across characters). ASCII without controls stands for itself and skips the fold.
 """
 
 from __future__ import annotations
@@ -27,14 +27,21 @@ _GREEK = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχϲϳϹͿΣ", "ABE
 _OTHER = dict(
     zip("ıȷɡɑɩʀɢʜɪʟɴʏᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢꓐꓑꓓꓔꓖꓗꓜꓝ∶ː։꞉․", "ijgaiRGHILNYACDEJKMOPTUVWZBPDTGKZF::::.", strict=True)
 )
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_LOOK_ALIKES = _CYRILLIC | _GREEK | _OTHER
+_ARMENIAN = dict(zip("ՍՏԼՕՈօոսհյցզ", "USLOnonuhjgq", strict=True))
+_CHEROKEE = dict(zip("ᎪᏴᏟᎠᎬᏀᎻᎥᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎩᏎ", "ABCDEGHiJKLMPRSTVWZY4", strict=True))
+_POINTS = dict(zip("。｡·•‧∙⋅・･", "..-------", strict=True))
+_PAGE_ENDS = frozenset("\x0b\x0c")
+_FOLDED = re.compile(r"[^\t\n\r -~]+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LOOK_ALIKES = _CYRILLIC | _GREEK | _OTHER | _ARMENIAN | _CHEROKEE | _POINTS
 
 
 def fold_character(character: str) -> str | None:
     """ASCII for what looks like ASCII, None for what does not show, else the character itself."""
     if character < "\x80":
-        return character
+        if character in _PAGE_ENDS:
+            return "\n"
+        return None if _CONTROLS.match(character) else character
     alike = _LOOK_ALIKES.get(character)
     if alike is not None:
         return alike
@@ -79,14 +86,14 @@ def fold(text: str) -> tuple[str, list[int]]:
         The folded text, and for each dropped character, in order, how many characters were kept
         before it in this part.
     """
-    if text.isascii():
+    if text.isascii() and _CONTROLS.search(text) is None:
         return text, []
-    folded = _NOT_ASCII.sub(_fold_run, text)
+    folded = _FOLDED.sub(_fold_run, text)
     if len(folded) == len(text):
         return folded, []
     drops = []
     dropped = 0
-    for run in _NOT_ASCII.finditer(text):
+    for run in _FOLDED.finditer(text):
         for at, character in enumerate(run.group(), run.start()):
             if _TABLE[ord(character)] is None:
                 drops.append(at - dropped)

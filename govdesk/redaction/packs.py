@@ -31,7 +31,7 @@ from govdesk.redaction.recognizer import (
     Window,
 )
 from govdesk.redaction.swallow import SwallowRecognizer
-from govdesk.redaction.validators import VALIDATORS, Validator
+from govdesk.redaction.validators import ENDS, VALIDATORS, Validator
 
 MAX_PACK_BYTES = 1024 * 1024
 MAX_MATCH = 16_384
@@ -45,6 +45,9 @@ Reach = Annotated[int, Meta(ge=0, le=512)]
 
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_PART = re.compile(r"\{([a-z]+)\}")
+_NUMBER_OF = r"[ :#.-]{0,3}(?:(?:no|nr|num|number|id)[ :#.-]{0,3}){0,1}\Z"
+"""What may stand between a word of context and the candidate that it is adjacent to."""
 
 
 class PackError(KnownError):
@@ -54,10 +57,11 @@ class PackError(KnownError):
 
 
 class ContextRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Words that change the score when one stands near; a `*` at a word's end lets it go on."""
+    """Words that change the score when one stands near, or right in front; `*` at the end: may go on."""
 
     words: list[str]
     weight: Annotated[float, Meta(ge=-1.0, le=1.0)]
+    adjacent: bool = False
 
 
 class RecognizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +78,7 @@ class RecognizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ignore_case: bool = False
     whole: bool = False
     swallow_to: str = ""
+    run_to: str = ""
     left: str = ""
     right: str = ""
     gate: list[str] = []
@@ -90,6 +95,7 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: int
     name: str
     recognizer: list[RecognizerRule]
+    parts: dict[str, str] = {}
 
 
 def load_packs(folder: Path, exceeds_system: Exceeds) -> tuple[Recognizer, ...]:
@@ -137,10 +143,25 @@ def load_pack(name: str, encoded: bytes, exceeds_system: Exceeds) -> list[Recogn
         raise PackError(f"The pack {name} is not of the right shape: {error}.") from error
     if pack.schema != 1:
         raise PackError(f"The pack {name} has schema {pack.schema}; this GovDesk knows 1.")
-    for rule in pack.recognizer:
+    rules = [
+        msgspec.structs.replace(rule, pattern=_whole(name, rule.pattern, pack.parts))
+        for rule in pack.recognizer
+    ]
+    for rule in rules:
         _prove(name, rule, _build(name, rule, lambda _text: True))
     exceeds = functools.lru_cache(maxsize=_REMEMBERED)(exceeds_system)
-    return [_build(name, rule, exceeds) for rule in pack.recognizer]
+    return [_build(name, rule, exceeds) for rule in rules]
+
+
+def _whole(name: str, pattern: str, parts: dict[str, str]) -> str:
+    """A pattern with the pack's named parts in their places."""
+
+    def part(match: re.Match[str]) -> str:
+        if match.group(1) not in parts:
+            raise PackError(f"The pack {name} names a part {match.group()} that it does not have.")
+        return f"(?:{parts[match.group(1)]})"
+
+    return _PART.sub(part, pattern)
 
 
 def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recognizer:
@@ -157,10 +178,15 @@ def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recogniz
     entity_type = EntityType(rule.type)
     if rule.swallow_to:
         finish = _compiled(rule.swallow_to, "", "")
-        return SwallowRecognizer(rule.id, entity_type, rule.priority, pattern, finish, rule.score)
+        return SwallowRecognizer(
+            rule.id, entity_type, rule.priority, pattern, finish, rule.score, rule.ignore_case
+        )
+    run_to = _compiled(rule.run_to, "", "") if rule.run_to else None
+    if run_to is not None and (run_to.longest != 1 or run_to.has_span or rule.context_after):
+        raise PackError(f"The pack {name}, rule {rule.id}: run_to is one character, without context_after.")
     if rule.context_after and rule.validator and not (rule.whole or pattern.has_span):
         raise PackError(f"The pack {name}, rule {rule.id}: context_after needs whole = true.")
-    lowered = [rule.pattern, *rule.gate, *rule.stop_words]
+    lowered = [rule.pattern, rule.run_to, *rule.gate, *rule.stop_words]
     if rule.ignore_case and any(_has_capitals(text) for text in lowered):
         raise PackError(f"The pack {name}, rule {rule.id}: with ignore_case everything is in lower case.")
     return PatternRecognizer(
@@ -170,15 +196,20 @@ def _build(name: str, rule: RecognizerRule, exceeds_system: Exceeds) -> Recogniz
         pattern=pattern,
         score=rule.score,
         on_lower=rule.ignore_case,
-        whole=rule.whole,
+        whole=rule.whole or rule.validator == "exceeds-system",  # part of a marking is another marking
         gate=tuple(rule.gate),
         right=re.compile(f"[{rule.right}]", re.ASCII) if rule.right else None,
         validator=_validator(name, rule, exceeds_system),
-        context=tuple(Context(_words(context.words), context.weight) for context in rule.context),
+        context=tuple(
+            Context(_words(context.words, adjacent=context.adjacent), context.weight, context.adjacent)
+            for context in rule.context
+        ),
         wanted=_wanted(rule),
         before=rule.context_before,
         after=rule.context_after,
         stop_words=frozenset(rule.stop_words),
+        run_to=run_to,
+        ends=ENDS.get(rule.validator),
     )
 
 
@@ -203,11 +234,11 @@ def _has_capitals(source: str) -> bool:
     return re.search(r"[A-Z]", re.sub(r"\\.|\(\?P<", "", source)) is not None
 
 
-def _words(words: Sequence[str]) -> re.Pattern[str]:
+def _words(words: Sequence[str], *, adjacent: bool = False) -> re.Pattern[str]:
     alternatives = [
         re.escape(word.removesuffix("*")) + ("" if word.endswith("*") else r"(?![a-z0-9])") for word in words
     ]
-    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(alternatives)})")
+    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(alternatives)})" + (_NUMBER_OF if adjacent else ""))
 
 
 def _wanted(rule: RecognizerRule) -> re.Pattern[str] | None:

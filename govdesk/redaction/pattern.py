@@ -1,14 +1,15 @@
 r"""A recognizer's pattern is bounded, and where a match could still begin at the end of a part is known.
 
 Patterns are data, written in a small part of Python's `re` language: characters, classes, groups,
-alternatives, *bounded* repeats, `\b`, `^`, `$`, and looks of one character. Being small, the
+alternatives, *bounded* repeats, `\b`, `^`, `$`, looks of one character, and looks back of up to three.
+Being small, the
 language can be read here and turned into two regular expressions:
 
 - the *whole*: the pattern itself;
 - the *prefix*: matches from a place to the very end of what has arrived when, and only when, a
   match could begin there and go on in what has not arrived. A stream holds back from that place.
 
-Every assertion looks at one character at most, so nothing but the next character is ever unknown:
+No assertion looks ahead further than one character, so nothing but the next character is ever unknown:
 where the prefix does not match, the outcome of the whole cannot change any more.
 """
 
@@ -21,9 +22,10 @@ from govdesk.errors import KnownError
 
 MAX_REPEAT = 8192
 _CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
+_ONE = rf"(?:{_CLASS}|\\?[^\\\[\]()])"
 _TOKEN = re.compile(
     rf"(?P<char>{_CLASS}|\\[dDsSwW.\\+*?()\[\]{{}}|^$/-]|\\n|\\r|\\t|[^\\\[\](){{}}|?*+^$.])"
-    r"|(?P<zero>\\b|\\B|\^|\$|\(\?<?[=!](?:" + _CLASS + r"|\\?[^\\\[\]()])\))"
+    r"|(?P<zero>\\b|\\B|\^|\$|\(\?[=!]" + _ONE + r"\)|\(\?<[=!]" + _ONE + r"{1,3}\))"
     r"|(?P<open>\((?:\?:|\?P<span>))"
     r"|(?P<close>\))|(?P<or>\|)"
     r"|(?P<repeat>\?|\{\d+(?:,\d+)?\})"

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from govdesk.domain.ids import EntityType
@@ -21,6 +21,10 @@ from govdesk.redaction.pattern import Pattern
 ACCEPTED = 0.5
 """A candidate that scores less is not a finding."""
 HIGHEST = 0.99
+_RETRIES = 20
+"""Earlier ends that are tried when the validator refuses the longest: no group of digits is longer."""
+_SEARCHED = 65_536
+"""Characters that one search looks at: no call holds the interpreter for long."""
 OPEN = sys.maxsize
 """The end of a span whose end has not arrived."""
 
@@ -123,6 +127,8 @@ class Context:
 
     words: re.Pattern[str]
     weight: float
+    adjacent: bool = False
+    """The pattern itself demands that the words end right in front of the candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,9 @@ class PatternRecognizer:
         wanted: the words of context without one of which no score is high enough.
         before, after: characters of context on either side; behind a match only where its end is
             fixed, so that the score can be known first.
+        run_to: a finding goes on to where this begins, or to the end of the text: what has no upper
+            bound is not cut where the pattern's is.
+        ends: the earlier ends that could be right in a match that the validator refused.
     """
 
     id: str
@@ -154,15 +163,17 @@ class PatternRecognizer:
     before: int = 0
     after: int = 0
     stop_words: frozenset[str] = field(default_factory=frozenset)
+    run_to: Pattern | None = None
+    ends: Callable[[str], Iterable[int]] | None = None
 
     @property
     def reach(self) -> int:
         """Context, and the one character that a guard looks at."""
         return self.before + 2
 
-    def cursor(self) -> Cursor:
+    def cursor(self) -> PatternCursor:
         """Start along a new text."""
-        return _PatternCursor(self)
+        return PatternCursor(self)
 
     def judge(self, window: Window, match: re.Match[str]) -> Hit | None:
         """The finding that begins where the pattern matched, if there is one."""
@@ -177,17 +188,27 @@ class PatternRecognizer:
             end = shorter
         if self.stop_words and window.lower[start:end] in self.stop_words:
             return None
+        if self.gate and end < match.end() and not self._gated(window.lower, match.start(), end):
+            return None  # where no gate is near nobody would have looked
         return Hit(window.base + start, window.base + end, score, self)
 
+    def _gated(self, lowered: str, start: int, end: int) -> bool:
+        return any(lowered.find(word, start, end) >= 0 for word in self.gate)
+
     def _shorter(self, window: Window, match: re.Match[str]) -> int | None:
-        """The longest shorter end that is valid."""
-        if self.whole or self.pattern.has_span or self.validator is None:
+        """The longest shorter end that is valid, of those few that could be."""
+        start, longest = match.span("span") if self.pattern.has_span else match.span()
+        if self.whole or self.validator is None or longest != match.end():
             return None
-        start, text = match.start(), window.lower if self.on_lower else window.text
-        for end in range(match.end() - 1, start + self.pattern.shortest - 1, -1):
-            if self.right is not None and self.right.match(text, end):
+        if self.pattern.has_span and self.ends is None:
+            return None
+        text = window.lower if self.on_lower else window.text
+        given = window.text[start:longest]
+        for length in self.ends(given) if self.ends is not None else _earlier_ends(given):
+            end = start + length
+            if not 0 < length < longest - start or (self.right is not None and self.right.match(text, end)):
                 continue
-            if self.pattern.core.fullmatch(text, start, end) and self.validator(window.text[start:end]):
+            if self.validator(given[:length]) and self.pattern.core.fullmatch(text, match.start(), end):
                 return end
         return None
 
@@ -195,22 +216,109 @@ class PatternRecognizer:
         better = worse = 0.0
         for context in self.context:
             if context.words.search(lowered, max(0, start - self.before), start) or (
-                self.after and context.words.search(lowered, end, end + self.after)
+                self.after and not context.adjacent and context.words.search(lowered, end, end + self.after)
             ):
                 better = max(better, context.weight)
                 worse = min(worse, context.weight)
         return round(max(0.0, min(HIGHEST, self.score + better + worse)), 3)
 
 
-class _PatternCursor:
-    __slots__ = ("_recognizer", "_word", "position")
+def _earlier_ends(given: str) -> Iterable[int]:
+    """Ends behind a letter or digit, the longest first."""
+    tried = 0
+    for length in range(len(given) - 1, 0, -1):
+        if given[length - 1].isalnum():
+            yield length
+            tried += 1
+            if tried == _RETRIES:
+                return
+
+
+class Run:
+    """Takes findings on to where a pattern of one character begins, or to the end of the text.
+
+    A finding that lies in one that was taken on is left out: it would say the same again. Whether it
+    does is known only as far as was looked; findings that end behind that wait.
+    """
+
+    __slots__ = ("_end", "_looked", "_open", "_start", "_stop", "_waiting")
+
+    def __init__(self, stop: Pattern) -> None:
+        self._stop = stop
+        self._open: Hit | None = None
+        self._start = self._end = self._looked = 0
+        self._waiting: list[Hit] = []
+
+    @property
+    def open(self) -> bool:
+        """True while an end has not arrived."""
+        return self._open is not None
+
+    def covers(self, base: int, match: re.Match[str]) -> bool:
+        """True when a match lies in a finding that was taken on: it need not be judged."""
+        start, end = match.span("span") if "span" in match.re.groupindex else match.span()
+        return self._start <= base + start and base + end <= (self._looked if self.open else self._end)
+
+    def extended(self, hits: list[Hit], window: Window) -> list[Hit]:
+        """The findings with the ends that are theirs; `OPEN` for an end that has not arrived."""
+        taken_on: list[Hit] = []
+        if self._open is not None:
+            began = replace(self._open, ends_open=True)
+            if self._ended(window):
+                taken_on.append(replace(began, end=self._end))
+        waiting, self._waiting = self._waiting + hits, []
+        for hit in waiting:
+            if self._waiting or (self.open and hit.end > self._looked):
+                self._waiting.append(hit)
+            elif hit.end > (self._looked if self.open else self._end):
+                self._open, self._start, self._looked = hit, hit.start, hit.end
+                taken_on.append(replace(hit, end=self._end if self._ended(window) else OPEN))
+            elif hit.start < self._start:
+                taken_on.append(hit)
+        return taken_on
+
+    def _ended(self, window: Window) -> bool:
+        """Look on from where looking ended; True when the end is known."""
+        text, stop = window.lower, self._stop
+        at, end = self._looked - window.base, len(text)
+        certain = end
+        if not window.final:
+            begun = stop.prefix.search(text, max(at, end - stop.longest))
+            if begun is not None:
+                certain = begun.start()
+        match = stop.search.search(text, at)
+        if match is not None and match.start() < certain:
+            certain = match.start()
+        elif not window.final:
+            self._looked = window.base + certain
+            return False
+        self._end = self._looked = window.base + certain
+        self._open = None
+        return True
+
+
+class PatternCursor:
+    """A pattern recognizer on its way along one text."""
+
+    __slots__ = ("_recognizer", "_run", "_word", "position")
 
     def __init__(self, recognizer: PatternRecognizer) -> None:
         self._recognizer = recognizer
         self._word = -1
+        self._run = None if recognizer.run_to is None else Run(recognizer.run_to)
         self.position = 0
 
+    @property
+    def open(self) -> bool:
+        """True while the end of a finding has not arrived."""
+        return self._run is not None and self._run.open
+
     def advance(self, window: Window) -> list[Hit]:
+        """Judge the places whose outcome is certain, and take findings on to their ends."""
+        begun = [] if self._run is None else self._run.extended([], window)
+        return begun + self._judged(window)
+
+    def _judged(self, window: Window) -> list[Hit]:
         recognizer = self._recognizer
         pattern = recognizer.pattern
         text = window.lower if recognizer.on_lower else window.text
@@ -232,10 +340,12 @@ class _PatternCursor:
             if not window.final and match.end() + recognizer.after > end:
                 certain = at
                 break
-            hit = recognizer.judge(window, match)
             at += 1
+            if self._run is not None and self._run.covers(window.base, match):
+                continue
+            hit = recognizer.judge(window, match)
             if hit is not None:
-                hits.append(hit)
+                hits += [hit] if self._run is None else self._run.extended([hit], window)
             elif recognizer.wanted is not None:
                 sure = certain if window.final else min(certain, end - pattern.longest - recognizer.after)
                 at = max(at, min(sure, self._wanted_from(window.lower, at)))
@@ -264,7 +374,8 @@ class _PatternCursor:
         pattern = self._recognizer.pattern
         gate = self._recognizer.gate
         if not gate:
-            return pattern.search.search(text, at), at, certain
+            horizon = min(certain, at + _SEARCHED)
+            return pattern.search.search(text, at, horizon + pattern.longest + 1), at, horizon
         for number, word in enumerate(gate):
             if places[number] < at:
                 place = lowered.find(word, at)

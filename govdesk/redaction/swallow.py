@@ -23,6 +23,7 @@ class SwallowRecognizer:
     begin: Pattern
     finish: Pattern
     score: float
+    on_lower: bool = False
 
     @property
     def reach(self) -> int:
@@ -47,13 +48,14 @@ class _SwallowCursor:
         hits: list[Hit] = []
         while True:
             pattern = self._recognizer.begin if self._begun is None else self._recognizer.finish
-            at, end = self.position - window.base, len(window.text)
+            text = window.lower if self._recognizer.on_lower else window.text
+            at, end = self.position - window.base, len(text)
             certain = end
             if not window.final:
-                begun = pattern.prefix.search(window.text, max(at, end - pattern.longest))
+                begun = pattern.prefix.search(text, max(at, end - pattern.longest))
                 if begun is not None:
                     certain = begun.start()
-            match = pattern.search.search(window.text, at)
+            match = pattern.search.search(text, at)
             if match is None or match.start() >= certain:
                 self.position = window.base + certain
                 break

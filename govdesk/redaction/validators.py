@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import ipaddress
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -29,7 +30,11 @@ _IBAN_LENGTHS = {
     )
 }
 """SWIFT IBAN Registry: country and total length."""
+_DIGIT = re.compile(r"[0-9]")
 _NOT_DIGITS = re.compile(r"[^0-9]")
+_NOT_DIGITS_RUN = re.compile(r"[^0-9]+")
+_LOCAL_IPV6 = re.compile(r"f[cdef][0-9a-f]{2}:", re.IGNORECASE)
+_BETWEEN = frozenset(" \t\r\n.->")
 _NOT_ALNUM = re.compile(r"[^0-9A-Z]")
 _CARD_NETWORKS = (
     (re.compile(r"4"), (13, 16, 19)),  # Visa
@@ -42,11 +47,38 @@ _CARD_NETWORKS = (
     (re.compile(r"0604|5[0678]|6"), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro
 )
 """Issuer prefixes in use and how long their numbers are (ISO/IEC 7812-1)."""
-_DATE = re.compile(r"(?:(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)")
-_REFERENCE = re.compile(r"[$<%{(\[]|[A-Za-z_]+(?:\.[A-Za-z_]+)*[(\[]|[A-Za-z_]+(?:\.[A-Za-z_]+)+[);]*$")
+_VALUES = bytes.maketrans(b"0123456789", bytes(range(10)))
+_DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
+_DATE = re.compile(
+    r"(?:(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)(?![0-9])"
+    r"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
+)
+_ABROAD = re.compile(
+    r"\D*(?:00|011\D?)(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[235689]\d\d)\D"
+)
+"""What is dialled to leave a country, and another country's code (ITU-T E.164 list of 2016)."""
+_PLACEHOLDER = re.compile(
+    r"\$\{[^{}]*\}?|\$\([^()]*\)?|\$[A-Za-z_]+(?:->?[A-Za-z_]*)*|\$[A-Z][A-Z0-9_]*|%[A-Za-z_]+%|%\([a-z_]+\)s"
+    r"|\{\{.*|\{[A-Za-z_.]*\}|<[^<>]*>|\[[A-Z_.]+\]"
+)
+"""What stands for a value elsewhere: `${DB}`, `$(pass db)`, `$DB`, `%DB%`, `{{ db }}`, `<db>`, `[SECRET]`."""
+_CALL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(?:\([^()]*\)?|\[['\"]?\w*['\"]?\]?)[\])};:,]*")
+_WORD_OF_SOURCE = re.compile(
+    r"pass|pwd|secret|key|token|cred|env|config|conf|settings?|self|this|args|opts|options|params|request|form|props"
+    r"|^(?:os|cls|cfg|sys|ctx|db|app|user|data|vault)$"
+)
+_NAME = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)*")
+_IDENTIFIER = re.compile(
+    r"[a-z]{2,}\d{0,3}(?:[._-](?:[a-z]+\d{0,2}|\d{1,3}))+|[A-Z]{2,}(?:_(?:[A-Z]+|\d{1,3}))+"
+)
+_PROSE = frozenset(
+    "see the your my our a an this that use must is are was will should enter type choose not never".split()
+)
 
+_JWT_KEY = re.compile(rb'"(?:alg|enc|typ|kid|jku|x5[cut])"')
 _NO_PASSWORDS = frozenset(
-    "none null true false str string text bytes int bool object optional required".split()
+    "none null true false str string text bytes int bool object optional required undefined nil empty "
+    "must enter your password passwd pwd changed reset will should cannot".split()
 )
 """What stands behind `password:` in source code and manuals."""
 
@@ -58,23 +90,22 @@ def digits(text: str) -> str:
 
 def luhn(text: str) -> bool:
     """ISO/IEC 7812-1 annex B: the doubled-digit sum is a multiple of ten."""
-    total = 0
-    for place, digit in enumerate(reversed(digits(text))):
-        value = int(digit)
-        if place % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0
+    number = digits(text).encode()
+    return (sum(number[-1::-2].translate(_VALUES)) + sum(number[-2::-2].translate(_DOUBLED))) % 10 == 0
+
+
+@functools.lru_cache(maxsize=4096)
+def _card_lengths(begins: str) -> frozenset[int]:
+    """Lengths of the card numbers that begin so."""
+    return frozenset(
+        length for prefix, lengths in _CARD_NETWORKS if prefix.match(begins) for length in lengths
+    )
 
 
 def card(text: str) -> bool:
     """A payment card's number: a network's prefix and length, and the check digit."""
     number = digits(text)
-    return (
-        any(len(number) in lengths and begins.match(number) for begins, lengths in _CARD_NETWORKS)
-        and len(set(number)) > 1
-        and luhn(number)
-    )
+    return len(number) in _card_lengths(number[:4]) and number != number[0] * len(number) and luhn(number)
 
 
 def card_any(text: str) -> bool:
@@ -105,18 +136,49 @@ def iban(text: str) -> bool:
     return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
 
 
+def iban_ends(text: str) -> Iterator[int]:
+    """The one end that the country allows."""
+    left = _IBAN_LENGTHS.get(text[:2].upper(), 0)
+    for place, character in enumerate(text, 1):
+        if character not in _BETWEEN:
+            left -= 1
+            if left == 0:
+                yield place
+                return
+
+
+def card_ends(text: str) -> Iterator[int]:
+    """Behind as many digits as the network's cards have."""
+    lengths = _card_lengths(digits(text[:12])[:4])
+    if lengths:
+        places = [place.end() for place in _DIGIT.finditer(text)]
+        yield from (places[length - 1] for length in sorted(lengths, reverse=True) if length <= len(places))
+
+
 def ipv4(text: str) -> bool:
-    """Four octets without leading zeros; neither 0.0.0.0 nor a netmask, which name no machine."""
+    """Four octets; leading zeros only where all have three digits.
+
+    Neither 0.0.0.0 nor a netmask, which name no machine.
+    """
     parts = text.split(".")
-    if len(parts) != 4 or any((len(p) > 1 and p[0] == "0") or int(p) > 255 for p in parts):
+    if len(parts) != 4 or any(len(part) > 3 or int(part) > 255 for part in parts):
         return False
-    return text != "0.0.0.0" and not text.startswith("255.")  # noqa: S104 (not bound, refused)
+    if any(len(part) > 1 and part[0] == "0" for part in parts) and {len(part) for part in parts} != {3}:
+        return False
+    return any(int(part) for part in parts) and int(parts[0]) != 255
+
+
+def ipv4_defanged(text: str) -> bool:
+    """The same, written so that nothing makes a link of it: `192[.]0[.]2[.]7`."""
+    return any(bracket in text for bracket in "[({") and ipv4(".".join(_NOT_DIGITS_RUN.split(text)))
 
 
 def ipv6(text: str) -> bool:
     """An IPv6 address that source code does not write by chance (`a::b`, `[::1]`); `::1` names no machine."""
+    if text.count("::") > 1 or len(text) < 5:
+        return False
     groups = [group for group in text.split(":") if group]
-    if len(groups) < 2 or not any(c.isdigit() for c in text):
+    if len(groups) < 2 or not (any(c.isdigit() for c in text) or _LOCAL_IPV6.match(text)):
         return False
     if "::" not in text and text.count(":") < 6:
         return False
@@ -127,22 +189,54 @@ def ipv6(text: str) -> bool:
     return True
 
 
+def ipv6_short(text: str) -> bool:
+    """One that is written with `::`."""
+    return "::" in text and ipv6(text)
+
+
+def ipv6_ends(text: str) -> Iterator[int]:
+    """In front of a second `::`, of a colon at the end, of the last group."""
+    first = text.find("::")
+    second = text.find("::", first + 2) if first >= 0 else -1
+    if second > 0:
+        yield second
+    elif text.endswith(":"):
+        yield len(text) - 1
+    else:
+        yield text.rfind(":")
+
+
 def phone(text: str) -> bool:
-    """7 to 15 digits (ITU-T E.164) that are no date, not all alike, with balanced brackets."""
+    """7 to 15 digits (ITU-T E.164) that begin no date, not all alike, with balanced brackets."""
     number = digits(text)
     return (
         7 <= len(number) <= 15
         and len(set(number)) > 1
-        and _DATE.fullmatch(text) is None
+        and _DATE.match(text) is None
         and text.count("(") == text.count(")")
     )
 
 
+def phone_plus(text: str) -> bool:
+    """The same behind a plus sign, where a bare number of a few digits may be a sum."""
+    return phone(text) and (len(digits(text)) >= 10 or not text.lstrip("(+").isdigit())
+
+
+def phone_abroad(text: str) -> bool:
+    """The same behind 00 or 011 and the code of a country."""
+    return _ABROAD.match(text) is not None and 9 <= len(digits(text)) <= 18 and len(set(digits(text))) > 2
+
+
 def jwt(text: str) -> bool:
-    """A JSON web token: its first part decodes to a JSON object with `alg` or `enc` or `typ` (RFC 7515)."""
-    head = text.partition(".")[0]
+    """A JSON web token: its first part is, or begins, a JSON object with `alg`, `enc` or `typ`."""
+    head, dot, _ = text.partition(".")
     try:
-        decoded = msgspec.json.decode(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+        raw = base64.urlsafe_b64decode(
+            head[: len(head) // 4 * 4] if not dot else head + "=" * (-len(head) % 4)
+        )
+        if not dot:  # longer than a match may be: its beginning has to do
+            return _JWT_KEY.search(raw) is not None
+        decoded = msgspec.json.decode(raw)
     except (binascii.Error, ValueError):
         return False
     return isinstance(decoded, dict) and not decoded.keys().isdisjoint({"alg", "enc", "typ"})
@@ -159,18 +253,51 @@ def random_looking(text: str) -> bool:
     return entropy(text) >= 3.0 and any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
 
 
-def password(text: str) -> bool:
-    """A value that is written out: not a reference to one, not a mask, not a call."""
+def random_value(text: str) -> bool:
+    """The same, and no name of source code such as `next_token_id_42` or `config.get_key1`."""
+    return random_looking(text) and _IDENTIFIER.fullmatch(text.rstrip(".")) is None
+
+
+def password_quoted(text: str) -> bool:
+    """A value in quotes: written out, not a reference as a whole, not a mask, not a word of manuals."""
     return (
         len(set(text)) > 2
-        and _REFERENCE.match(text) is None
+        and _PLACEHOLDER.fullmatch(text) is None
         and text.rstrip(")],;:.").casefold() not in _NO_PASSWORDS
     )
 
 
+def password(text: str) -> bool:
+    """A value without quotes: the same, and neither a call nor a name of source code."""
+    if not password_quoted(text) or _PLACEHOLDER.fullmatch(text.rstrip(");,.]}")):
+        return False
+    if _CALL.fullmatch(text):
+        return False
+    name = _NAME.fullmatch(text.rstrip(")];,.}:"))
+    if name is None:
+        return True
+    words = re.split(r"\.|->|::|_", name.group().casefold())
+    return len(words) == 1 or not any(_WORD_OF_SOURCE.search(word) for word in words)
+
+
 def password_said(text: str) -> bool:
-    """The same in a sentence, where a plain word is no password: a digit or a sign is in it."""
-    return password(text) and not text.rstrip(".!?)").isalpha()
+    """The same where a plain word is no password, as in a sentence: a digit or a sign is in it."""
+    return password(text) and not text.rstrip(".!?),;:").isalpha()
+
+
+def password_mixed(text: str) -> bool:
+    """The same where a number is none either: letters, and a digit or a sign between or behind them."""
+    return (
+        password(text)
+        and any(c.isalpha() for c in text)
+        and re.search(r"[^A-Za-z.,;:!?'()-]", text.rstrip()) is not None
+    )
+
+
+def passphrase(text: str) -> bool:
+    """Three words or more that are no sentence about passphrases."""
+    words = text.split()
+    return len(words) >= 3 and words[0].casefold().strip(",.:") not in _PROSE | _NO_PASSWORDS
 
 
 VALIDATORS: dict[str, Validator] = {
@@ -181,10 +308,25 @@ VALIDATORS: dict[str, Validator] = {
     "iban": iban,
     "ipv4": ipv4,
     "ipv6": ipv6,
+    "ipv6-short": ipv6_short,
+    "ipv4-defanged": ipv4_defanged,
     "phone": phone,
+    "phone-plus": phone_plus,
+    "phone-abroad": phone_abroad,
     "jwt": jwt,
     "random-looking": random_looking,
+    "random-value": random_value,
     "password": password,
+    "password-quoted": password_quoted,
+    "password-mixed": password_mixed,
+    "passphrase": passphrase,
     "password-said": password_said,
 }
 """By the name that packs use. `exceeds-system` is added when packs are loaded."""
+
+ENDS: dict[str, Callable[[str], Iterator[int]]] = {
+    "card": card_ends,
+    "iban": iban_ends,
+    "ipv6-short": ipv6_ends,
+}
+"""Where a match that such a validator refused may still end, the longest first."""

@@ -35,11 +35,19 @@ SECRETS = [
     "passphrase: 'two words 99'", "postgres://app:s3" + "cret9@db.example/x", "api_key=0a1b2c3d4e5f6a7b8c9d",
     "Bearer 0a1b2c3d4e5f6a7b8c9d", "SECRET//NOFORN", "TOP SECRET//SI//REL TO USA, GBR", "(S//NF)", "(TS)", "\nSECRET\n",
     "SECRET", "(C) The", "Classification: SECRET", "ЅЕСRЕТ//ΝOFΟRN", "//NATO SECRET", "PuTTY-User-Key-File-3:", "Private-MAC: 00112233445566778899",
+    "ghp_" + "aB3dE" * 60, JWT + "-_" + "x9" * 300, "Bearer " + "q9Zx7Lm2Vt4K" * 60, "pass" + "word: " + "Xy7!q9z" * 30, "pass" + "word=ab,cd1234xyz",
+    "pass" + 'word="abc\'def1234" then', "pass" + 'word": "a\\"bc1234"', "pass" + "word='two words", "pass" + "phrase: correct horse battery staple",
+    "<pass" + "word>hunter2x</x>", "--pass" + "word hunter2x", "Pass" + "word:\r\n  hunter2x", "ya29." + "aB3dE" * 30, "x_" + JWT, "ssn 219-09\r\n    9999",
+    "DE89 3704 0044\r\n    0532 0130 00", "IBANDE89370400440532013000", "4111/1111/1111\n   1111", "(+44) 20 7946 0018", "0044 20 7946 0018",
+    "192[.]168[.]1[.]1", "Addr:fe80::1", "2001:db8:0:0:1:0:0:1:", "андрей@пример.рф", "jane@[192.0.2.1]", '"jane doe"@example.gov', "jane@example.\n gov",
+    "secret//noforn", "TOP SECRET//\nSI//NOFORN", "[TOP SECRET]", "(//NS)", "\n== TOP SECRET ==", "token=" + "q9Zx7Lm2Vt4K" * 20, "Smith,219 09 9999,M",
+    PEM.format("begin").lower(), "—–BEGIN RSA PRIVATE " + "KEY—–", "MY_KEY=" + "q9Zx7Lm2Vt4K" * 12,
 ]  # fmt: skip
 FILLERS = [
     " ", "  ", "\n", "\r\n", "\n\n", "\t", ".", ",", "-", "--", "@", "//", "(", ")", ":", "=", "1", "12", "x", "é", "e\u0301", "\u200b",
     "\u200b\u200b\u2060", "\ufe0f", "👩‍👩‍👧", "🇺🇸", "😀", "ssn ", "SSN: ", "call me at ", "card ", "version ", "the quick brown fox", "Report ",
-    " and then ", "password", "https://", "ssn", " (SSN)", "\x00", "\x1b[31m", "\u202e", "\ud800", "漢字", "مرحبا", "A", "(b) ", "5", "0.5", "::",
+    " and then ", "password", "https://", "ssn", " (SSN)", "\x00", "\x1b[31m", "\u202e", "\ud800", "漢字", "مرحبا", "A", "(b) ", "5", "0.5", "::", ",", ";", "'", '"', "\\", "`", "<", ">", "q9Zx7Lm2Vt4K" * 12,
+    "_", "/", "\r", "  \r\n      ", "iban", "call ", "is ",
 ]  # fmt: skip
 
 texts = st.lists(
@@ -57,7 +65,9 @@ def engine(*, kind: str) -> Engine:
                 "SECRET.PRIVATE_KEY": Operator.ALLOW,
             },
         ),
-        "block": RedactionRules(types={"US_SSN": Operator.BLOCK, "SECRET.PRIVATE_KEY": Operator.BLOCK}),
+        "block": RedactionRules(
+            types={"US_SSN": Operator.BLOCK, "SECRET.PRIVATE_KEY": Operator.BLOCK, "SECRET.PASSWORD": Operator.BLOCK}
+        ),
     }[kind]  # fmt: skip
     consent = ConsentText(title="", text="")
     policy = Policy(
@@ -66,7 +76,7 @@ def engine(*, kind: str) -> Engine:
         version=1,
         system_high="UNCLASSIFIED",
         consent=consent,
-        redaction={"output": rules},
+        redaction={"storage": rules},
     )
     return Engine(RECOGNIZERS, policy)
 
@@ -87,13 +97,13 @@ def cuts(text: str, chance: random.Random) -> list[str]:
 
 
 def check(text: str, chance: random.Random, kind: str) -> None:
-    whole = ENGINES[kind].redact(text, Direction.OUTPUT)
+    whole = ENGINES[kind].redact(text, Direction.STORAGE)
     expected, findings = whole.text, whole.findings
     if whole.blocked:  # the release ends in front of the first finding that blocks
         findings = findings[: findings.index(whole.blocked[0]) + 1]
         expected = in_front_of_last(text, findings)
         assert whole.text.startswith(expected)
-    stream = ENGINES[kind].stream(Direction.OUTPUT)
+    stream = ENGINES[kind].stream(Direction.STORAGE)
     released = ""
     taken = 0
     for part in cuts(text, chance):
@@ -137,7 +147,7 @@ def test_one_long_seeded_run_of_long_texts() -> None:
 @pytest.mark.parametrize("secret", [s for s in SECRETS if not s.startswith(("555", "SECRET", "219099999", "2 1 9", "4 1", "-----END", "Private-MAC", "(C)"))] + ["SECRET//NOFORN"])  # fmt: skip
 def test_no_secret_of_the_list_gets_through_character_by_character(secret: str) -> None:
     text = f"ssn card {secret}"
-    stream = ENGINES["redact"].stream(Direction.OUTPUT)
+    stream = ENGINES["redact"].stream(Direction.STORAGE)
     released = "".join(map(stream.feed, text)) + stream.flush()
     assert stream.findings
     assert secret not in released
@@ -147,7 +157,7 @@ def test_findings_are_sorted_apart_and_over_the_text_as_given() -> None:
     chance = random.Random(7)
     for _ in range(100):
         text = "".join(chance.choices(SECRETS + FILLERS, k=20))
-        result = ENGINES["redact"].redact(text, Direction.OUTPUT)
+        result = ENGINES["redact"].redact(text, Direction.STORAGE)
         at, pieces = 0, []
         for finding in result.findings:
             assert at <= finding.start < finding.end <= len(text)

@@ -1,16 +1,21 @@
 import argparse
+import errno
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from govdesk.cli import redact
+from govdesk import __main__
+from govdesk.cli import output, redact
 from govdesk.config import RESOURCES
-from govdesk.domain.policy import ConsentText, Policy
-from govdesk.errors import UnreadableError, UsageError
+from govdesk.domain.policy import ConsentText, Policy, RedactionRules
+from govdesk.domain.redaction import Operator
+from govdesk.errors import AuditClosedError, MachineError, UnreadableError, UsageError
 from govdesk.redaction.engine import Engine
 from govdesk.redaction.packs import load_packs
 
@@ -29,19 +34,24 @@ class Output(io.StringIO):
 
 class Ran(SimpleNamespace):
     out: Output
-    recorded: list[dict[str, int]]
+    recorded: list[tuple[str, dict[str, int]]]
     patch: pytest.MonkeyPatch
 
     def run(self, *arguments: str) -> int:
         parser = argparse.ArgumentParser()
         redact.add_arguments(parser)
         self.patch.setattr(sys, "stdout", self.out)  # here, because pytest sets its own before each phase
-        return redact.redact(parser.parse_args(arguments), ENGINE, "t@abc", self.recorded.append)
+        return redact.redact(parser.parse_args(arguments), self.engine, "t@abc", self.record)
+
+    def record(self, outcome: str, findings: dict[str, int]) -> None:
+        self.recorded.append((outcome, dict(findings), self.out.getvalue()))
+        if len(self.recorded) == self.fails_at:
+            raise AuditClosedError("the disk is full")
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Ran:
-    ran = Ran(out=Output(), recorded=[], patch=monkeypatch)
+    ran = Ran(out=Output(), recorded=[], patch=monkeypatch, engine=ENGINE, fails_at=0)
     ran.give = lambda content: monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     return ran
 
@@ -57,7 +67,7 @@ def test_json_has_the_contracts_shape_and_offsets_over_the_text_as_given(termina
         ],
         "policy": "t@abc",
     }
-    assert terminal.recorded == [{"US_SSN": 1}]
+    assert terminal.recorded == [("intent", {}, ""), ("success", {"US_SSN": 1}, "")]
 
 
 def test_json_never_steers_a_terminal(terminal: Ran) -> None:
@@ -84,7 +94,10 @@ def test_one_object_a_line_in_order(terminal: Ran, tmp_path: Path) -> None:
     assert terminal.run("--jsonl", str(file)) == 0
     texts = [json.loads(line)["text"] for line in terminal.out.getvalue().splitlines()]
     assert texts == ["[EMAIL_ADDRESS]\n", "[US_SSN]", ""]
-    assert terminal.recorded == [{"EMAIL_ADDRESS": 1, "US_SSN": 1}]
+    assert terminal.recorded == [
+        ("intent", {}, ""),
+        ("success", {"EMAIL_ADDRESS": 1, "US_SSN": 1}, terminal.out.getvalue()),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,7 @@ def test_a_bad_line_is_a_usage_error_and_what_was_done_is_recorded(terminal: Ran
         terminal.run("--jsonl")
     assert caught.value.exit_code == 3
     assert "Line 2" in caught.value.what
-    assert terminal.recorded == [{"EMAIL_ADDRESS": 1}]
+    assert [record[:2] for record in terminal.recorded] == [("intent", {}), ("failure", {"EMAIL_ADDRESS": 1})]
 
 
 def test_what_cannot_be_read_or_is_no_utf8_is_said(terminal: Ran, tmp_path: Path) -> None:
@@ -106,9 +119,14 @@ def test_what_cannot_be_read_or_is_no_utf8_is_said(terminal: Ran, tmp_path: Path
         with pytest.raises(UnreadableError) as caught:
             terminal.run(str(tmp_path / name))
         assert caught.value.exit_code == 4
+    os.mkfifo(tmp_path / "pipe")
+    for name in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UnreadableError):
+            terminal.run(str(name))
+    terminal.patch.setattr(sys, "stdin", None)
     with pytest.raises(UnreadableError):
-        terminal.run(str(tmp_path))
-    assert terminal.recorded == []
+        terminal.run("--jsonl")
+    assert {record[0] for record in terminal.recorded} == {"intent", "failure"}
 
 
 def test_too_large_is_said(terminal: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,9 +137,111 @@ def test_too_large_is_said(terminal: Ran, monkeypatch: pytest.MonkeyPatch) -> No
             terminal.run(*arguments)
 
 
-def test_nothing_is_printed_when_the_record_cannot_be_made(terminal: Ran) -> None:
-    terminal.give(b"a@b.org")
-    terminal.recorded = SimpleNamespace(append=lambda _: (_ for _ in ()).throw(ValueError))
-    with pytest.raises(ValueError):
-        terminal.run()
+@pytest.mark.parametrize("form", [(), ("--json",), ("--jsonl",)])
+def test_nothing_is_read_or_printed_when_the_intent_cannot_be_recorded(
+    terminal: Ran, form: tuple[str, ...]
+) -> None:
+    given = io.BytesIO(b'{"text":"a@b.org"}\n')
+    terminal.patch.setattr(sys, "stdin", SimpleNamespace(buffer=given))
+    terminal.fails_at = 1
+    with pytest.raises(AuditClosedError):
+        terminal.run(*form)
     assert terminal.out.getvalue() == ""
+    assert given.tell() == 0
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_nothing_is_printed_when_the_outcome_cannot_be_recorded(terminal: Ran, form: tuple[str, ...]) -> None:
+    terminal.give(b"a@b.org")
+    terminal.fails_at = 2
+    with pytest.raises(AuditClosedError):
+        terminal.run(*form)
+    assert terminal.out.getvalue() == ""
+
+
+def test_what_policy_blocks_is_a_no(terminal: Ran) -> None:
+    rules = {"prompt": RedactionRules(types={"US_SSN": Operator.BLOCK})}
+    terminal.engine = Engine(
+        ENGINE._recognizers, Policy(1, "t", 1, "UNCLASSIFIED", ConsentText(title="", text=""), rules)
+    )
+    for form, given in (
+        ((), b"219-09-9999"),
+        (("--json",), b"219-09-9999"),
+        (("--jsonl",), b'{"text":"219-09-9999"}'),
+    ):
+        terminal.give(given)
+        assert terminal.run(*form) == 1
+        assert "219" not in terminal.out.getvalue()
+    terminal.give(b"a@b.org")
+    assert terminal.run() == 0
+
+
+class Broken(Output):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def flush(self) -> None:
+        if self.getvalue():
+            raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--jsonl",)])
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.ENOSPC, MachineError), (errno.EPIPE, output.ReaderLeft)]
+)
+def test_output_that_cannot_be_written_is_said_once_and_recorded(
+    terminal: Ran, form: tuple[str, ...], number: int, error: type[Exception]
+) -> None:
+    terminal.out = Broken(number)
+    terminal.give(b'{"text":"a@b.org"}\n' * 3)
+    with pytest.raises(error) as raised:
+        terminal.run(*form)
+    assert getattr(raised.value, "exit_code", 5) == 5
+    assert sys.stdout is None  # the interpreter does not try again
+    assert len(terminal.recorded) == 2
+    assert terminal.recorded[0][0] == "intent"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        ("> /dev/full", 5, "could not be written"),
+        ("<&-", 4, "no standard input"),
+        (">&-", 5, "no standard output"),
+    ],
+)
+def test_the_shell_gets_one_line_and_the_right_code(
+    tmp_path: Path, redirection: str, code: int, said: str
+) -> None:
+    command = f"echo x | '{sys.executable}' -I -m govdesk redact {redirection}"
+    ran = subprocess.run(
+        ["bash", "-c", command if "<" not in redirection else command.replace("echo x | ", "")],
+        capture_output=True, text=True, env=os.environ | {"GOVDESK_HOME": str(tmp_path / "none")}, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, said in ran.stderr, len(ran.stderr.splitlines())) == (code, True, 1)
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+    many = tmp_path / "many.jsonl"
+    many.write_text('{"text":"a"}\n' * 20_000, encoding="utf-8")
+    command = f"'{sys.executable}' -I -m govdesk redact --jsonl '{many}' | head -1; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True, text=True, env=os.environ | {"GOVDESK_HOME": str(tmp_path / "none")}, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr, len(ran.stdout.splitlines())) == (0, "", 1)
+
+
+def test_an_error_nobody_foresaw_is_one_line_without_its_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_arguments: list[str]) -> int:
+        raise ValueError("the words of a prompt")
+
+    monkeypatch.setattr(__main__, "_run", broken)
+    assert __main__.main() == 70
+    said = capsys.readouterr().err
+    assert "ValueError at" in said
+    assert "words" not in said
+    assert len(said.splitlines()) == 1

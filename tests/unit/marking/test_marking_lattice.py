@@ -74,8 +74,14 @@ def test_nothing_is_below_a_portion(portions, chosen):
         assert rolled.fgi == () or foreign <= set(rolled.fgi or ())
 
 
+def test_the_roll_up_of_every_single_portion_is_a_valid_banner_line(portions):
+    for portion in portions:
+        rolled = rollup([portion])
+        assert parse(rendering.banner(rolled), Form.BANNER) == rolled
+
+
 @settings(max_examples=200, deadline=None)
-@given(chosen=st.lists(INDEX, min_size=1, max_size=4))
+@given(chosen=st.lists(INDEX, min_size=2, max_size=6))
 def test_a_roll_up_is_a_valid_banner_line(portions, chosen):
     rolled = rollup([portions[index] for index in chosen])
     assert parse(rendering.banner(rolled), Form.BANNER) == rolled
@@ -123,6 +129,10 @@ def test_dominates(high, low, expected):
         (["(U//FISA)", "(S//REL TO USA, GBR)"], "SECRET//NOFORN/FISA"),
         (["(S//REL TO USA, FVEY)", "(S//REL TO USA, ACGU)"], "SECRET//REL TO USA, AUS, CAN, GBR"),
         (["(//JOINT S GBR USA//REL TO USA, GBR)", "(C)"], "SECRET//FGI GBR//NOFORN"),
+        (
+            ["(//JOINT S GBR USA//FGI DEU//REL/DISPLAY ONLY GBR, TEYE)"],
+            "SECRET//FGI DEU GBR//DISPLAY ONLY GBR, TEYE",
+        ),
         (["(//DEU R)", "(U)"], "CONFIDENTIAL//FGI DEU"),
         (["(S//REL)", "(S//REL TO USA, GBR)"], "SECRET//NOFORN"),
         (["(CUI//SP-CTI)", "(CUI//PRVCY//NF)"], "CUI//SP-CTI/PRVCY//NOFORN"),

@@ -2,9 +2,10 @@ import pytest
 
 from govdesk.domain.decision import Deny, Permit
 from govdesk.domain.ids import EntityType
+from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.redaction import Finding, Operator, Redacted
 from govdesk.policy.builtin import strict_policy
-from govdesk.policy.decisions import MAX_PROMPT_CHARACTERS, Decider
+from govdesk.policy.decisions import Decider
 
 DECIDER = Decider(strict_policy())
 

@@ -1,4 +1,5 @@
 import datetime
+import os
 import shutil
 
 import pytest
@@ -125,6 +126,7 @@ def test_the_key_beside_a_sites_key_does_not_taint_it(load, keys, good):
         ("schema = 1", "schema = 2", "policy.schema"),
         ("schema = 1", "schema = 0", "policy.schema"),
         ("version = 3", "version = 0", "policy.version"),
+        ("version = 3", "version = 1000000001", "policy.version"),
         ("site-a", "Site A", "policy.id"),
         ("site-a", "s" * 65, "policy.id"),
         ("SECRET//NOFORN", "SECRIT", "policy.marking"),
@@ -136,6 +138,18 @@ def test_the_key_beside_a_sites_key_does_not_taint_it(load, keys, good):
         ('default = "redact"', 'default = "mask"', "policy.mask-secret"),
         ('default = "redact"', 'types = { "SECRET.*" = "mask" }', "policy.mask-secret"),
         ('default = "redact"', 'types = { "SECRET.TOKEN" = "mask" }', "policy.mask-secret"),
+        ('default = "redact"', 'types = { MARKING = "redact" }', "policy.marking-operator"),
+        ('default = "redact"', 'types = { MARKING = "allow" }', "policy.marking-operator"),
+        (
+            'default = "redact"',
+            'default = "redact"\n[redaction.output]\ntypes = { MARKING = "warn" }',
+            "policy.marking-operator",
+        ),
+        (
+            'default = "redact"',
+            'default = "redact"\n[redaction.storage]\ntypes = { MARKING = "mask" }',
+            "policy.marking-operator",
+        ),
         ("version = 3", 'version = 3\nmin_app = "1.2.4"', "policy.min-app"),
         ("version = 3", 'version = 3\nmin_app = "1.10"', "policy.min-app"),
         ("version = 3", 'version = 3\nmin_app = "new"', "policy.min-app"),
@@ -169,6 +183,14 @@ def test_what_cannot_be_carried_out_is_refused(load, good, old, new, code):
 def test_what_can_be_carried_out_is_taken(load, good, old, new):
     assert old in good
     assert load(good.replace(old, new, 1)).policy.id == "site-a"
+
+
+def test_a_marking_blocks_where_it_is_written_said_or_not(load, good):
+    policy = load(good).policy
+    assert policy.rules(Direction.PROMPT).operator("MARKING") is Operator.BLOCK
+    assert policy.rules(Direction.OUTPUT).operator("MARKING") is Operator.BLOCK
+    assert policy.rules(Direction.PROMPT).operator("US_SSN") is Operator.REDACT
+    assert policy.rules(Direction.STORAGE).operator("MARKING") is Operator.REDACT
 
 
 def test_an_officers_key_has_to_be_of_the_right_kind(load, good, keys):
@@ -275,3 +297,10 @@ def test_the_strict_policy_is_strict():
 
 def test_the_strict_policy_passes_its_own_checks():
     checks.check(strict_policy().policy, check_marking=parse, today=TODAY, app_version="0.0.1")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "policy.toml")
+    with pytest.raises(PolicyError) as refused:
+        loader.read_bounded(tmp_path / "policy.toml", 10)
+    assert refused.value.code == "policy.unreadable"

@@ -1,11 +1,14 @@
 import pytest
 
 from govdesk.config import RESOURCES
+from govdesk.domain.ids import EntityType
 from govdesk.domain.policy import ConsentText, Policy, RedactionRules
 from govdesk.domain.redaction import Direction, Operator
 from govdesk.errors import BugError
 from govdesk.redaction.engine import Engine
 from govdesk.redaction.packs import load_packs
+from govdesk.redaction.pattern import compile_pattern
+from govdesk.redaction.recognizer import PatternRecognizer, Window
 
 RECOGNIZERS = load_packs(
     RESOURCES / "recognizers", lambda text: "SECRET" in text or text.startswith(("(S", "(TS"))
@@ -15,11 +18,13 @@ RECOGNIZERS = load_packs(
 def engine(default: Operator = Operator.REDACT, **types: Operator) -> Engine:
     rules = RedactionRules(default=default, types={name.replace("__", "."): op for name, op in types.items()})
     consent = ConsentText(title="", text="")
-    return Engine(RECOGNIZERS, Policy(1, "t", 1, "UNCLASSIFIED", consent, {"prompt": rules}))
+    return Engine(
+        RECOGNIZERS, Policy(1, "t", 1, "UNCLASSIFIED", consent, {"prompt": rules, "storage": rules})
+    )
 
 
 def redacted(text: str, **types: Operator) -> str:
-    return engine(**types).redact(text, Direction.PROMPT).text
+    return engine(**types).redact(text, Direction.STORAGE).text
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,7 @@ def redacted(text: str, **types: Operator) -> str:
         ("7 4111 1111 1111 1111 8", "7 [CREDIT_CARD] 8"),
         ("x@y.org,z@y.org", "[EMAIL_ADDRESS],[EMAIL_ADDRESS]"),
         ("at 10.0.0.1:80 and v1.2.3.4", "at [IP_ADDRESS]:80 and v1.2.3.4"),
+        ("219-09-99\x0099 and 192。0。2。7", "[US_SSN] and [IP_ADDRESS]"),
         ("SECRET//NOFORN", "[MARKING]"),
         ("(U//FOUO) a SECRET plan", "(U//FOUO) a SECRET plan"),
         ("to DE89 3704 0044 0532 0130 00 AND 12", "to [IBAN_CODE] AND 12"),
@@ -95,6 +101,11 @@ def test_a_block_ends_the_stream_in_front_of_the_finding() -> None:
     assert released == "mail [EMAIL_ADDRESS], ssn "
     assert stream.blocked
     assert stream.held == 0
+    assert (stream._held, stream._window.text, stream._cursors) == (
+        [],
+        "",
+        [],
+    )  # discarded, not only not released
     assert stream.flush() == ""
     assert [finding.type for finding in stream.findings] == ["EMAIL_ADDRESS", "US_SSN"]
 
@@ -162,3 +173,23 @@ def test_a_candidate_without_its_word_does_not_hide_one_that_touches_its_word() 
 def test_gates_find_every_match_however_far_apart(apart: int) -> None:
     text = (" " * apart).join(["x@", "a@b.org,", "@", "c@d.org,", "e@f.org", " @"])
     assert redacted(text).count("[EMAIL_ADDRESS]") == 3
+
+
+def test_a_refused_match_is_tried_shorter_a_few_times_only() -> None:
+    asked = []
+    pattern = compile_pattern("[0-9]{5,400}", right="x")
+    rule = PatternRecognizer(
+        "r", EntityType("CUSTOM.R"), 1, pattern, 0.9, validator=lambda text: bool(asked.append(text))
+    )
+    assert rule.cursor().advance(Window("1" * 500, final=True)) == []
+    assert len(asked) < 500 * 25
+
+
+def test_what_runs_on_is_open_until_its_end_arrives_and_costs_no_more() -> None:
+    stream = engine().stream(Direction.STORAGE)
+    released = stream.feed("token gh" + "p_" + "aB3" * 12)
+    for _ in range(3000):
+        released += stream.feed("cD4")
+    assert released == "token "
+    assert len(stream._window.text) < 2000
+    assert stream.feed(" next") + stream.flush() == "[SECRET.TOKEN] next"

@@ -8,7 +8,12 @@ from govdesk.redaction.fold import OffsetMap, fold, fold_character
 @pytest.mark.parametrize(
     ("given_text", "folded"),
     [
-        ("plain ASCII \x00\t\r\n", "plain ASCII \x00\t\r\n"),
+        ("plain ASCII ~\t\r\n", "plain ASCII ~\t\r\n"),
+        ("99-99\x0099\x1b[\x7f", "99-9999["),
+        ("page\x0cpage\x0bline", "page\npage\nline"),
+        ("192。0｡2.7", "192.0.2.7"),
+        ("219·09•9999", "219-09-9999"),
+        ("ՏEСRЕT ᏚᎬᏟᎡᎬᎢ", "SECRET SECRET"),
         ("１２３－４５", "123-45"),
         ("٣٤५๖", "3456"),
         ("𝟏𝟚𝓢𝐒①⑴²", "12SS112"),

@@ -45,12 +45,31 @@ def test_a_pack_that_proves_itself_loads() -> None:
         ("score = 0.9", "score = 0.9\nignore_case = true"),
         ("score = 0.9", "score = 0.9\nvalidator = 'phone'\ncontext_after = 3"),
         ("[[recognizer]]", "[[recognizer]"),
+        ("max_length = 5", "max_length = 5\nrun_to = '[^0-9][^0-9]'"),
+        ("max_length = 5", "max_length = 5\nrun_to = '[^0-9]'\ncontext_after = 3"),
+        ("'[A-Z]{2}-", "'{letters}-"),
     ],
 )
 def test_a_pack_that_does_not_is_refused(old: str, new: str) -> None:
     assert old in RULE
     with pytest.raises(PackError):
         load(RULE.replace(old, new))
+
+
+def test_a_finding_runs_on_and_a_pattern_has_named_parts() -> None:
+    text = RULE.replace("[[recognizer]]", "[parts]\nletters = '[A-Z]{2}'\n[[recognizer]]", 1)
+    text = text.replace("'[A-Z]{2}-", "'{letters}-").replace(
+        "max_length = 5", "max_length = 5\nrun_to = '[^0-9]'"
+    )
+    assert load(text.replace("go «AB-12» now", "go «AB-1234567890» now"))
+
+
+def test_adjacent_context_stands_right_in_front() -> None:
+    rule = RULE.replace("score = 0.9", "score = 0.6").replace(
+        'negative = ["ab-12"]',
+        'context = [{ words = ["part"], weight = -0.5, adjacent = true }]\ncontext_before = 20\nnegative = ["part no. AB-12"]',
+    )
+    assert load(rule.replace("go «AB-12» now", "part of «AB-12» now"))
 
 
 def test_an_unbounded_pattern_is_refused() -> None:
