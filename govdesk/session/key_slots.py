@@ -105,7 +105,11 @@ class KeySlots:
                 keys = self._data_keys(file, self._open_with_recovery(file, code))
             finally:
                 _wipe(profile_key)
-        slot_file.write(self._path, file)
+        try:
+            slot_file.write(self._path, file)
+        except BaseException:
+            keys.wipe()
+            raise
         return keys, code
 
     def unlock(self, passphrase: str) -> DataKeys:
@@ -149,6 +153,24 @@ class KeySlots:
         self._replace_passphrase(
             file, self._open_with_recovery(file, RecoveryCode.parse(untrusted_code)), new
         )
+
+    def renew_recovery(self, passphrase: str) -> RecoveryCode:
+        """Wrap the profile key under a new recovery code, to be shown once; the one before opens nothing.
+
+        Raises:
+            WrongPassphraseError: the passphrase opens nothing.
+            KeySlotError, DiskFullError, HomeError: the old code still holds.
+        """
+        file = self._read()
+        profile_key = self._open_with_passphrase(file, passphrase)
+        code = RecoveryCode.new()
+        try:
+            slot = _recovery_slot(code, profile_key)
+        finally:
+            _wipe(profile_key)
+        slots = tuple(slot if isinstance(old, RecoverySlot) else old for old in file.slots)
+        slot_file.write(self._path, SlotFile(file.schema, slots, file.keys))
+        return code
 
     def _read(self) -> SlotFile:
         return slot_file.read(self._path, self._minimum_iterations)

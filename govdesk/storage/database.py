@@ -213,7 +213,7 @@ class Database:
     def compact_later(sql: sqlite_utils.Database) -> None:
         """Mark, in the transaction of a deletion, that the file has to be written anew (`compact`)."""
         sql.execute(f"CREATE TABLE IF NOT EXISTS {_DUE} (deletion INTEGER PRIMARY KEY) STRICT")
-        sql.execute(f"INSERT INTO {_DUE} DEFAULT VALUES")  # noqa: S608
+        sql.execute(f"INSERT INTO {_DUE} DEFAULT VALUES")
 
     @property
     def compact_due(self) -> int:

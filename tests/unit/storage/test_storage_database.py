@@ -435,8 +435,7 @@ def test_no_room_for_a_new_history_leaves_nothing_behind(tmp_path, key):
             Database.create(path, key).close()
             made += 1
             Database.open(path, key).close()
-        except DiskFullError as error:
-            assert error.code in {"disk.full", "disk.write-failed"}
+        except DiskFullError:
             refusals += 1
             if not made:
                 assert list(folder.iterdir()) == [], kilobytes

@@ -211,7 +211,7 @@ def test_no_room_to_clean_does_not_lock_anybody_out(path, key, monkeypatch):
 def test_its_connection_reaches_no_other_file(database, key, statement):
     connection = connect(database.path, key)
     confine_to_vacuum(connection)
-    with pytest.raises(connections.driver.DatabaseError, match="not authorized|authorization denied"):
+    with pytest.raises(connections.driver.DatabaseError, match=r"not authorized|authorization denied"):
         connection.execute(statement)
     connection.execute("VACUUM")
     connection.close()
