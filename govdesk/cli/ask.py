@@ -47,8 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=float, default=0.2, metavar="T", help="0 gives the same answer again"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="repeat an answer")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="repeat an answer (0 to 4294967295)")
     passphrase.add_arguments(parser)
+
+
+def _seed(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else -1
+    if not 0 <= number < 2**32:  # what llama.cpp takes
+        raise argparse.ArgumentTypeError(f"{text} is no seed")
+    return number
 
 
 def add_chat_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ class Needs(Enum):
     HOME = "a home"
     """Audit writer; the profile may be missing."""
     PROFILE = "a profile"
+    THROW_AWAY = "a home of its own, removed at the end"
     WINDOW = "a screen"
 
 
@@ -28,7 +29,7 @@ _NEEDS = {
     "window": Needs.WINDOW,
     "ask": Needs.PROFILE,
     "chat": Needs.HOME,
-    "sample": Needs.HOME,
+    "sample": Needs.THROW_AWAY,
     "init": Needs.HOME,
     "doctor": Needs.HOME,
     "redact": Needs.AUDIT_IF_PROFILE,

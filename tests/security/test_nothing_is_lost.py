@@ -327,7 +327,10 @@ def test_a_profile_that_lacks_only_its_last_name_is_finished_with_its_passphrase
     with pytest.raises(HomeError):
         new_profile.create(profile, "another passphrase for a test", quick)
     code = new_profile.create(profile, PASSPHRASE, quick)
-    for keys in (quick(profile.key_slots).unlock(PASSPHRASE), quick(profile.key_slots).unlock_with_recovery(code)):
+    for keys in (
+        quick(profile.key_slots).unlock(PASSPHRASE),
+        quick(profile.key_slots).unlock_with_recovery(code),
+    ):
         with keys, keys[Purpose.DATABASE].use() as key:
             Database.open(profile.database, key).close()
 

@@ -88,7 +88,9 @@ class Bench:
         self.log = Log(client_end)
         self._client_end = client_end
         self._writer = threading.Thread(
-            target=serve, args=(self.writer_end, self.profile.audit), kwargs={"who": Stamp(), "files": Quick()}
+            target=serve,
+            args=(self.writer_end, self.profile.audit),
+            kwargs={"who": Stamp(), "files": Quick()},
         )
         self._writer.start()
         self.desk = SessionDesk(

@@ -206,7 +206,11 @@ def test_no_room_to_clean_does_not_lock_anybody_out(path, key, monkeypatch):
 
 @pytest.mark.parametrize(
     "statement",
-    ["ATTACH DATABASE '/tmp/elsewhere.db' AS other", "VACUUM INTO '/tmp/elsewhere.db'", "DETACH DATABASE main"],
+    [
+        "ATTACH DATABASE '/tmp/elsewhere.db' AS other",
+        "VACUUM INTO '/tmp/elsewhere.db'",
+        "DETACH DATABASE main",
+    ],
 )
 def test_its_connection_reaches_no_other_file(database, key, statement):
     connection = connect(database.path, key)
