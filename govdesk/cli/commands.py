@@ -7,7 +7,7 @@ import sys
 from enum import Enum
 
 from govdesk import __version__
-from govdesk.cli import ask, audit, doctor, init, marking, policy, redact, sample
+from govdesk.cli import ask, audit, chat, doctor, init, marking, policy, redact, sample
 from govdesk.cli.desk import Desk
 from govdesk.errors import BugError, UsageError
 
@@ -61,9 +61,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"govdesk {__version__}")
     subparsers = parser.add_subparsers(dest="command", parser_class=_Parser, metavar="COMMAND")
     ask.add_arguments(subparsers.add_parser("ask", help="ask one question in the terminal"))
-    ask.add_chat_arguments(
-        subparsers.add_parser("chat", help="ask one question after another in the terminal")
-    )
+    chat.add_arguments(subparsers.add_parser("chat", help="ask one question after another in the terminal"))
     init.add_arguments(subparsers.add_parser("init", help="create a profile without a window"))
     redact.add_arguments(
         subparsers.add_parser("redact", help="find and redact, in a file or from standard input")
@@ -99,7 +97,7 @@ def run_in_session(parsed: argparse.Namespace, desk: Desk) -> int:
         case "ask":
             return ask.run(parsed, desk)
         case "chat":
-            return ask.run_chat(parsed, desk)
+            return chat.run(parsed, desk)
         case "sample":
             return sample.run(desk)
         case "init":

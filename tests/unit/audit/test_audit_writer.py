@@ -108,7 +108,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str
 
     def spy(name: str) -> object:
         def call(descriptor: int, *arguments: object) -> object:
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
             calls.append((name, path.name if tmp_path in path.parents else ""))
             return real[name](descriptor, *arguments)
 

@@ -41,3 +41,21 @@ def test_no_record_of_consent_no_unlock(desk):
     with pytest.raises(AuditClosedError):
         entry.unlock(ON_DESCRIPTOR, desk)
     assert "unlock" not in desk.calls
+
+
+def test_the_notice_stands_before_the_passphrase_and_is_recorded(monkeypatch, capsys):
+    desk = FakeDesk()
+    seen = []
+
+    def read(_parsed, prompt):
+        seen.append((prompt, capsys.readouterr().err, tuple(desk.calls)))
+        return PASSPHRASE
+
+    monkeypatch.setattr(entry.passphrase, "read", read)
+    entry.unlock(TYPED, desk)
+    ((prompt, shown, before),) = seen
+    assert desk.policy.policy.consent.text in shown
+    assert desk.policy.warning in shown
+    assert prompt == "I agree; my passphrase: "
+    assert before == ()
+    assert desk.calls == ["consent passphrase typed below the notice", "unlock"]
