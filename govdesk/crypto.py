@@ -6,6 +6,7 @@ PBKDF2 is SP 800-132's, HKDF is RFC 5869. Not a validated module: see resources/
 
 from __future__ import annotations
 
+import ctypes
 import hmac
 import os
 import time
@@ -32,7 +33,20 @@ def random_bytes(count: int) -> bytes:
     return os.urandom(count)
 
 
-def sha384(*parts: bytes) -> bytes:
+def random_into(target: bytearray) -> None:
+    """Fill from the kernel's generator (getrandom(2)): no copy that cannot be overwritten is made."""
+    cell = (ctypes.c_char * len(target)).from_buffer(target)
+    if ctypes.CDLL(None, use_errno=True).getrandom(cell, ctypes.c_size_t(len(target)), 0) != len(target):
+        raise OSError(ctypes.get_errno(), "getrandom")  # up to 256 bytes it gives all or none
+
+
+def wipe(secret: bytearray) -> None:
+    """Overwrite with zeros."""
+    for index in range(len(secret)):
+        secret[index] = 0
+
+
+def sha384(*parts: bytes | bytearray) -> bytes:
     """SHA-384 over the concatenation of the parts: 48 bytes."""
     digest = hashes.Hash(hashes.SHA384())
     for part in parts:
@@ -57,7 +71,7 @@ class Sha384:
 
 def hmac_sha384(key: bytes | bytearray, data: bytes) -> bytes:
     """HMAC-SHA-384: 48 bytes (FIPS 198-1)."""
-    return hmac.digest(bytes(key), data, "sha384")
+    return hmac.digest(key, data, "sha384")
 
 
 def same(a: bytes, b: bytes) -> bool:
@@ -73,6 +87,11 @@ def hkdf(secret: bytes, *, salt: bytes, info: bytes, length: int = KEY_BYTES) ->
 def hkdf_expand(key: bytes, *, info: bytes, length: int = KEY_BYTES) -> bytes:
     """HKDF-Expand with SHA-384 (RFC 5869 2.3); `key` is already uniform."""
     return HKDFExpand(hashes.SHA384(), length=length, info=info).derive(key)
+
+
+def hkdf_expand_into(key: bytearray, target: bytearray, *, info: bytes) -> None:
+    """HKDF-Expand with SHA-384 from one buffer to another; no copy that cannot be overwritten is made."""
+    HKDFExpand(hashes.SHA384(), length=len(target), info=info).derive_into(key, target)
 
 
 def pbkdf2(passphrase: bytes, *, salt: bytes, iterations: int) -> bytes:
@@ -106,7 +125,7 @@ def unwrap_key(kek: bytes, wrapped: bytes) -> bytes:
         raise CryptoError("key unwrap failed") from error
 
 
-def seal(public_pem: str, plaintext: bytes, *, info: bytes) -> bytes:
+def seal(public_pem: str, plaintext: bytes | bytearray, *, info: bytes) -> bytes:
     """HPKE base mode to an ML-KEM-1024 public key (HKDF-SHA-384, AES-256-GCM)."""
     key = serialization.load_pem_public_key(public_pem.encode())
     if not isinstance(key, mlkem.MLKEM1024PublicKey):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.audit_logs import build
 from tests.commands import GOVDESK, govdesk, records
 
 
@@ -69,3 +70,21 @@ def test_wrong_seeds(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert records(tmp_path / "home") == []
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """`govdesk audit show | head -1`"""
+    build(tmp_path / "audit", 3)
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*GOVDESK, "audit", "show", str(tmp_path / "audit")],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

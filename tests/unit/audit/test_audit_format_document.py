@@ -11,11 +11,11 @@ import json
 import re
 import unicodedata
 
-from govdesk.audit import chain, failures, record, report, state
+from govdesk.audit import chain, failures, record, report
 from govdesk.audit.state import State
 from govdesk.config import RESOURCES
 from govdesk.domain.record import Entry, Event
-from tests.audit_logs import Clock
+from tests.audit_logs import Clock, slot_of
 
 DOCUMENT = RESOURCES / "docs" / "audit-format.md"
 LOG = "000102030405060708090a0b0c0d0e0f"
@@ -79,7 +79,7 @@ def test_the_vector_is_what_the_code_makes() -> None:
     lines, keys, at = vector()
     assert block("lines").split("\n") == lines
     assert block("keys").split("\n") == [f"K{number} = {key}" for number, key in enumerate(keys)]
-    text, check = state.encode(at).rstrip(b"\0").decode().rstrip("\n").split("\n")
+    text, check = slot_of(at).rstrip(b"\0").decode().rstrip("\n").split("\n")
     assert block("state") == f"{text}\n{check}"
 
 

@@ -19,7 +19,7 @@ from govdesk.audit.verify import verify
 from govdesk.audit.writer import RESERVE_BYTES, RESERVE_NAME, Writer
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError
-from tests.audit_logs import Clock, Faulty, Quick, build, entry, lines_of, officer
+from tests.audit_logs import Clock, Faulty, Quick, build, entry, lines_of, officer, slot_of
 
 
 def opened(folder: Path, **options: object) -> Writer:
@@ -82,8 +82,10 @@ def test_order_record_sync_state_sync(tmp_path: Path) -> None:
     calls: list[str] = []
 
     class Spy(Quick):
-        def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
-            calls.append("record" if part.startswith(b'{"event"') else "state" if part[0] else "forget")
+        def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
+            calls.append(
+                "record" if bytes(part).startswith(b'{"event"') else "state" if part[0] else "forget"
+            )
             return super().write_at(descriptor, part, offset)
 
         def sync(self, descriptor: int) -> None:
@@ -234,7 +236,7 @@ def test_an_adopted_record_is_written_again_first(tmp_path: Path) -> None:
     calls: list[object] = []
 
     class Spy(Quick):
-        def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
+        def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
             calls.append(part)
             return super().write_at(descriptor, part, offset)
 
@@ -303,7 +305,7 @@ def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     assert at is not None
     newer = msgspec.structs.replace(at, format=2)
     slots = [bytes(state.SLOT_BYTES)] * 2
-    slots[newer.slot] = state.encode(newer)
+    slots[newer.slot] = slot_of(newer)
     (folder / state.NAME).write_bytes(b"".join(slots))
     before = (folder / SEGMENT_NAME).read_bytes()
     assert refused(folder) == "audit.newer"
