@@ -237,7 +237,7 @@ def test_an_adopted_record_is_written_again_first(tmp_path: Path) -> None:
 
     class Spy(Quick):
         def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
-            calls.append(part)
+            calls.append(bytes(part))
             return super().write_at(descriptor, part, offset)
 
         def sync(self, descriptor: int) -> None:
