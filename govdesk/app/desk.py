@@ -37,6 +37,8 @@ from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 
 _RAISE_SECONDS = 0.25
+_AUDIT_SECONDS = 0.25
+"""How often it is looked whether the audit writer is still there while nothing is recorded."""
 
 
 class SessionDesk:
@@ -214,7 +216,16 @@ class SessionDesk:
             with contextlib.suppress(AuditClosedError):
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
+        threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
         return unlocked
+
+    def _watch_audit(self) -> None:
+        """A turn looks at each of its events; while a long prompt is read there are none for seconds."""
+        while not self._closing.wait(_AUDIT_SECONDS):
+            try:
+                self._audit.require_open()
+            except AuditClosedError:
+                self._inference.cancel()
 
     def _introduce(self, database: Database) -> Unlocked:
         """What works on an open history; turns that a crash left open get their one outcome first."""

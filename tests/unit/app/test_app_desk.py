@@ -15,7 +15,7 @@ from govdesk.audit.daemon import serve
 from govdesk.audit.record import Record
 from govdesk.audit.store import SEGMENT_NAME
 from govdesk.config import Profile
-from govdesk.domain.frames import FromAudit, Probe, ToAudit
+from govdesk.domain.frames import FromAudit, Probe, Shutdown, ToAudit
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Outcome
@@ -120,6 +120,12 @@ class Bench:
         with reading.open_read_only(self.profile.audit / SEGMENT_NAME) as file:
             found = [record.decode(line.untrusted)[0] for line in reading.lines(file)]
         return [one for one in found if not events or one.event in {event.value for event in events}]
+
+    def stop_writer(self) -> None:
+        """The writer ends; the session is not told."""
+        self._client_end.send(Shutdown())
+        self._writer.join(10)
+        self.writer_end.close()
 
     def close(self) -> None:
         self.desk.close()
@@ -266,7 +272,7 @@ def test_when_the_unlock_is_not_on_record_nothing_stays_open(
     bench.with_profile()
     bench.log.refuses = (Event.UNLOCK, "success")
     if failing == "both":
-        bench.writer_end.close()  # the writer is gone: the failure cannot be recorded either
+        bench.stop_writer()  # the failure cannot be recorded either
         bench.log.refuses = None
     with pytest.raises(AuditClosedError):
         bench.desk.unlock(PASSPHRASE)
@@ -317,6 +323,17 @@ def test_keys_are_wiped_even_when_the_history_does_not_close(
     assert all(keys.wiped for keys in traces[0])
     monkeypatch.undo()
     traces[1][0].close()
+
+
+def test_a_writer_that_goes_while_nothing_happens_stops_the_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = threading.Event()
+    monkeypatch.setattr(bench.desk._inference, "cancel", stopped.set)
+    bench.with_profile().unlock(PASSPHRASE)
+    assert not stopped.wait(1)
+    bench.stop_writer()
+    assert stopped.wait(30)
 
 
 def test_idle_time_and_locking(bench: Bench) -> None:
