@@ -10,6 +10,7 @@ import ctypes
 import hmac
 import os
 import time
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, keywrap, serialization
@@ -21,6 +22,7 @@ KEY_BYTES = 32
 HASH_BYTES = 48
 MIN_PBKDF2_ITERATIONS = 600_000
 MAX_PBKDF2_ITERATIONS = 100_000_000
+_CALIBRATIONS = 4
 _SUITE = hpke.Suite(hpke.KEM.MLKEM1024, hpke.KDF.HKDF_SHA384, hpke.AEAD.AES_256_GCM)
 
 
@@ -99,13 +101,32 @@ def pbkdf2(passphrase: bytes, *, salt: bytes, iterations: int) -> bytes:
     return PBKDF2HMAC(hashes.SHA512(), length=64, salt=salt, iterations=iterations).derive(passphrase)
 
 
-def calibrate_pbkdf2(target_seconds: float = 1.0) -> int:
-    """Iterations that take about `target_seconds` here, never under the floor of 600,000."""
+def calibrate_pbkdf2(target_seconds: float = 1.0, measure: Callable[[int], float] | None = None) -> int:
+    """Iterations that take at least `target_seconds` here, never under the floor of 600,000.
+
+    A short probe says about how many; they are then measured whole, and raised until they take that long.
+
+    Args:
+        target_seconds: the least that trying one passphrase shall cost.
+        measure: seconds that so many iterations take; other than this machine's in tests only.
+    """
+    measure = measure or _pbkdf2_seconds
     probe = 100_000
+    iterations = MIN_PBKDF2_ITERATIONS
+    wanted = int(1.05 * probe * target_seconds / max(measure(probe), 1e-6))
+    for _ in range(_CALIBRATIONS):
+        iterations = min(max(iterations, wanted), MAX_PBKDF2_ITERATIONS)
+        seconds = measure(iterations)
+        if seconds >= target_seconds:
+            break
+        wanted = int(1.05 * iterations * target_seconds / max(seconds, 1e-6))
+    return iterations
+
+
+def _pbkdf2_seconds(iterations: int) -> float:
     started = time.perf_counter()
-    pbkdf2(b"calibration", salt=bytes(32), iterations=probe)
-    seconds = max(time.perf_counter() - started, 1e-6)
-    return max(MIN_PBKDF2_ITERATIONS, int(probe * target_seconds / seconds))
+    pbkdf2(b"calibration", salt=bytes(32), iterations=iterations)
+    return time.perf_counter() - started
 
 
 def wrap_key(kek: bytes, key: bytes) -> bytes:
