@@ -495,6 +495,17 @@ def test_a_file_that_may_not_be_read(path, key, filled):
     assert result.stdout == "storage.no-access 5\n", result.stderr
 
 
+def test_a_file_whose_mode_may_not_be_changed_is_explained(path, key, filled, monkeypatch):
+    def refuse(_path, _mode):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(type(path), "chmod", refuse)
+    with pytest.raises(HomeError):
+        Database.open(path, key)
+    monkeypatch.undo()
+    Database.open(path, key).close()
+
+
 def test_a_folder_that_may_not_be_written(tmp_path, key):
     with pytest.raises(HomeError):
         Database.create(tmp_path / "nowhere" / "history.db", key)
