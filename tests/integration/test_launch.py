@@ -59,8 +59,8 @@ def test_a_home_that_may_not_be_looked_into_is_explained(tmp_path: Path) -> None
     give_up = ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     if not Path(give_up[0]).exists():
         pytest.skip("needs setpriv")
-    for command in ("redact", "ask", "init"):
-        done = govdesk(home, command, "Hello" if command == "ask" else "-", before=tuple(give_up))
+    for command in (("redact", "-"), ("ask", "Hello"), ("init",)):
+        done = govdesk(home, *command, before=tuple(give_up))
         assert done.returncode == 5, done.stderr
         assert "Traceback" not in done.stderr
 
