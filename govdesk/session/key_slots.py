@@ -104,7 +104,7 @@ class KeySlots:
                 # Opened from what is about to be written: a file that does not open is never written.
                 keys = self._data_keys(file, self._open_with_recovery(file, code))
             finally:
-                _wipe(profile_key)
+                crypto.wipe(profile_key)
         try:
             slot_file.write(self._path, file)
         except BaseException:
@@ -167,7 +167,7 @@ class KeySlots:
         try:
             slot = _recovery_slot(code, profile_key)
         finally:
-            _wipe(profile_key)
+            crypto.wipe(profile_key)
         slots = tuple(slot if isinstance(old, RecoverySlot) else old for old in file.slots)
         slot_file.write(self._path, SlotFile(file.schema, slots, file.keys))
         return code
@@ -179,7 +179,7 @@ class KeySlots:
         try:
             slot = self._passphrase_slot(new, profile_key)
         finally:
-            _wipe(profile_key)
+            crypto.wipe(profile_key)
         slots = tuple(slot if isinstance(old, PassphraseSlot) else old for old in file.slots)
         slot_file.write(self._path, SlotFile(file.schema, slots, file.keys))
 
@@ -228,7 +228,7 @@ class KeySlots:
                 todo="Put keys.json back from a backup of the profile.",
             ) from None
         finally:
-            _wipe(profile_key)
+            crypto.wipe(profile_key)
 
 
 def _recovery_slot(code: RecoveryCode, profile_key: bytearray) -> RecoverySlot:
@@ -266,8 +266,3 @@ def _unwrap_slot(kek: bytes, wrapped: bytes, refusal: str) -> bytearray:
             kept="Nothing was changed.",
             todo="Try again; a forgotten passphrase can be replaced with the recovery code.",
         ) from None
-
-
-def _wipe(key: bytearray) -> None:
-    for index in range(len(key)):
-        key[index] = 0
