@@ -116,7 +116,7 @@ def test_a_first_conversation_in_the_terminal(start, tmp_path):
     terminal.until("\r\n> ")
     terminal.type("Write a very long story about a harbour town.\n")
     terminal.until("reading")
-    terminal.until(r"\r {10,}\r\w+ \w+ \w+ ")
+    terminal.until(r"\r {10,}\r(\S+ +){3}")
     terminal.type("\x03")
     terminal.until("Stopped")
     terminal.until("\r\n> ")
