@@ -42,6 +42,11 @@ class Profile:
         return self.home / "keys.json.unfinished"
 
     @property
+    def unfinished_database(self) -> Path:
+        """The empty history of a profile that is being made."""
+        return self.home / "history.db.unfinished"
+
+    @property
     def audit(self) -> Path:
         """The audit log's folder."""
         return self.home / "audit"
@@ -58,8 +63,22 @@ class Profile:
 
     @property
     def exists(self) -> bool:
-        """True once it was made whole: its key slots take their name last."""
-        return self.key_slots.exists()
+        """True once it was made whole: its key slots take their name last.
+
+        Raises:
+            HomeError: the folder may not be looked into.
+        """
+        try:
+            self.key_slots.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise HomeError(
+                f"The profile's folder {self.home} cannot be read: {error.strerror}.",
+                kept="Nothing was changed.",
+                todo="Give yourself access to it, or choose another with GOVDESK_HOME.",
+            ) from error
+        return True
 
     def create(self) -> None:
         """Make the folder, for its owner only.

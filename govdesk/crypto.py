@@ -6,9 +6,11 @@ PBKDF2 is SP 800-132's, HKDF is RFC 5869. Not a validated module: see resources/
 
 from __future__ import annotations
 
+import ctypes
 import hmac
 import os
 import time
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, keywrap, serialization
@@ -20,6 +22,7 @@ KEY_BYTES = 32
 HASH_BYTES = 48
 MIN_PBKDF2_ITERATIONS = 600_000
 MAX_PBKDF2_ITERATIONS = 100_000_000
+_CALIBRATIONS = 4
 _SUITE = hpke.Suite(hpke.KEM.MLKEM1024, hpke.KDF.HKDF_SHA384, hpke.AEAD.AES_256_GCM)
 
 
@@ -32,7 +35,20 @@ def random_bytes(count: int) -> bytes:
     return os.urandom(count)
 
 
-def sha384(*parts: bytes) -> bytes:
+def random_into(target: bytearray) -> None:
+    """Fill from the kernel's generator (getrandom(2)): no copy that cannot be overwritten is made."""
+    cell = (ctypes.c_char * len(target)).from_buffer(target)
+    if ctypes.CDLL(None, use_errno=True).getrandom(cell, ctypes.c_size_t(len(target)), 0) != len(target):
+        raise OSError(ctypes.get_errno(), "getrandom")  # up to 256 bytes it gives all or none
+
+
+def wipe(secret: bytearray) -> None:
+    """Overwrite with zeros."""
+    for index in range(len(secret)):
+        secret[index] = 0
+
+
+def sha384(*parts: bytes | bytearray) -> bytes:
     """SHA-384 over the concatenation of the parts: 48 bytes."""
     digest = hashes.Hash(hashes.SHA384())
     for part in parts:
@@ -57,7 +73,7 @@ class Sha384:
 
 def hmac_sha384(key: bytes | bytearray, data: bytes) -> bytes:
     """HMAC-SHA-384: 48 bytes (FIPS 198-1)."""
-    return hmac.digest(bytes(key), data, "sha384")
+    return hmac.digest(key, data, "sha384")
 
 
 def same(a: bytes, b: bytes) -> bool:
@@ -75,18 +91,42 @@ def hkdf_expand(key: bytes, *, info: bytes, length: int = KEY_BYTES) -> bytes:
     return HKDFExpand(hashes.SHA384(), length=length, info=info).derive(key)
 
 
+def hkdf_expand_into(key: bytearray, target: bytearray, *, info: bytes) -> None:
+    """HKDF-Expand with SHA-384 from one buffer to another; no copy that cannot be overwritten is made."""
+    HKDFExpand(hashes.SHA384(), length=len(target), info=info).derive_into(key, target)
+
+
 def pbkdf2(passphrase: bytes, *, salt: bytes, iterations: int) -> bytes:
     """PBKDF2-HMAC-SHA-512, 64 bytes (SP 800-132)."""
     return PBKDF2HMAC(hashes.SHA512(), length=64, salt=salt, iterations=iterations).derive(passphrase)
 
 
-def calibrate_pbkdf2(target_seconds: float = 1.0) -> int:
-    """Iterations that take about `target_seconds` here, never under the floor of 600,000."""
+def calibrate_pbkdf2(target_seconds: float = 1.0, measure: Callable[[int], float] | None = None) -> int:
+    """Iterations that take at least `target_seconds` here, never under the floor of 600,000.
+
+    A short probe says about how many; they are then measured whole, and raised until they take that long.
+
+    Args:
+        target_seconds: the least that trying one passphrase shall cost.
+        measure: seconds that so many iterations take; other than this machine's in tests only.
+    """
+    measure = measure or _pbkdf2_seconds
     probe = 100_000
+    iterations = MIN_PBKDF2_ITERATIONS
+    wanted = int(1.05 * probe * target_seconds / max(measure(probe), 1e-6))
+    for _ in range(_CALIBRATIONS):
+        iterations = min(max(iterations, wanted), MAX_PBKDF2_ITERATIONS)
+        seconds = measure(iterations)
+        if seconds >= target_seconds:
+            break
+        wanted = int(1.05 * iterations * target_seconds / max(seconds, 1e-6))
+    return iterations
+
+
+def _pbkdf2_seconds(iterations: int) -> float:
     started = time.perf_counter()
-    pbkdf2(b"calibration", salt=bytes(32), iterations=probe)
-    seconds = max(time.perf_counter() - started, 1e-6)
-    return max(MIN_PBKDF2_ITERATIONS, int(probe * target_seconds / seconds))
+    pbkdf2(b"calibration", salt=bytes(32), iterations=iterations)
+    return time.perf_counter() - started
 
 
 def wrap_key(kek: bytes, key: bytes) -> bytes:
@@ -106,7 +146,7 @@ def unwrap_key(kek: bytes, wrapped: bytes) -> bytes:
         raise CryptoError("key unwrap failed") from error
 
 
-def seal(public_pem: str, plaintext: bytes, *, info: bytes) -> bytes:
+def seal(public_pem: str, plaintext: bytes | bytearray, *, info: bytes) -> bytes:
     """HPKE base mode to an ML-KEM-1024 public key (HKDF-SHA-384, AES-256-GCM)."""
     key = serialization.load_pem_public_key(public_pem.encode())
     if not isinstance(key, mlkem.MLKEM1024PublicKey):

@@ -9,9 +9,13 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from govdesk import crypto
+from govdesk.audit import state
 from govdesk.audit.files import Files
 from govdesk.audit.record import When, Where, Who
+from govdesk.audit.state import State
 from govdesk.audit.store import SEGMENT_NAME
 from govdesk.audit.writer import Writer
 from govdesk.domain.record import Entry, Event
@@ -61,6 +65,12 @@ def build(folder: Path, records: int, *, officers: tuple[str, ...] | None = None
         writer.append(entry(number))
     writer.close()
     return (folder / SEGMENT_NAME).read_bytes()
+
+
+def slot_of(at: State) -> bytes:
+    """The slot of a state whose key is in it."""
+    blank = msgspec.structs.replace(at, key=state.NO_KEY)
+    return bytes(state.slot_of(blank, bytearray.fromhex(at.key)))
 
 
 def lines_of(segment: bytes) -> list[bytes]:
@@ -176,13 +186,13 @@ class Faulty(Files):
             self._stop()
         return super().status(where)
 
-    def read_at(self, descriptor: int, count: int, offset: int) -> bytes:
+    def read_at(self, descriptor: int, count: int, offset: int) -> bytearray:
         after = self._before("read_at")
         if after:
             self._stop()
         return super().read_at(descriptor, count, offset)
 
-    def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
+    def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
         after = self._before("write_at")
         if after or (self.kind == "short" and self.done == self.at):
             part = part[: self.dice.randrange(1, len(part) + 1)]

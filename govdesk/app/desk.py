@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from govdesk import config
 from govdesk.app import new_profile
@@ -13,6 +14,7 @@ from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
+from govdesk.chat.recording import recorded
 from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
@@ -35,6 +37,8 @@ from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 
 _RAISE_SECONDS = 0.25
+_AUDIT_SECONDS = 0.25
+"""How often it is looked whether the audit writer is still there while nothing is recorded."""
 
 
 class SessionDesk:
@@ -46,6 +50,7 @@ class SessionDesk:
         audit: to the audit writer; not opened yet.
         clock: time.
         probes: what this process's self-test found.
+        key_slots: makes the key slots of a file; quicker ones in tests only.
     """
 
     def __init__(
@@ -56,8 +61,10 @@ class SessionDesk:
         audit: AuditClient,
         clock: Clock,
         probes: tuple[Probe, ...],
+        key_slots: Callable[[Path], KeySlots] = KeySlots,
     ) -> None:
         self.profile = profile
+        self._key_slots = key_slots
         self._link = link
         self._audit = audit
         self._clock = clock
@@ -78,8 +85,8 @@ class SessionDesk:
     def start(self, front: str, version: str) -> None:
         """Open the log; record the start, what the self-test found, and the policy in force."""
         self._front = front
-        turns = tail.recent_turns(self.profile.audit)
         self._audit.open(self.policy.policy.audit.officers)
+        turns = tail.recent_turns(self.profile.audit)  # after the writer put the log's end in order
         self._started = True
         self._record(Event.APP_START, "success", front, {"version": version})
         self._record_probes(front, self._own_probes)
@@ -147,17 +154,17 @@ class SessionDesk:
         """Make keys and database; returns the recovery code, to be shown once."""
         minimum = self.policy.policy.session.minimum_passphrase_characters
         passphrase_rules.require_good(passphrase, minimum)
-        self._record(Event.PROFILE_INIT, "success", "")
-        return new_profile.create(self.profile, passphrase)
+        with recorded(self._audit, self._entry(Event.PROFILE_INIT, "intent", "")):
+            return new_profile.create(self.profile, passphrase, self._key_slots)
 
     def unlock(self, passphrase: str) -> Unlocked:
         """Open history with a passphrase."""
-        return self._unlock("passphrase", lambda: KeySlots(self.profile.key_slots).unlock(passphrase))
+        return self._unlock("passphrase", lambda: self._key_slots(self.profile.key_slots).unlock(passphrase))
 
     def unlock_with_recovery(self, code: str) -> Unlocked:
         """Open history with the recovery code."""
         return self._unlock(
-            "recovery code", lambda: KeySlots(self.profile.key_slots).unlock_with_recovery(code)
+            "recovery code", lambda: self._key_slots(self.profile.key_slots).unlock_with_recovery(code)
         )
 
     def touch(self) -> bool:
@@ -190,6 +197,7 @@ class SessionDesk:
     # ── inside ───────────────────────────────────────────────────────────────
 
     def _unlock(self, how: str, open_slot: Callable[[], DataKeys]) -> Unlocked:
+        """Keys, history, the record, and only then what works on it; any failure leaves none of them."""
         self._session.begin_unlock()
         try:
             keys = self._keys = open_slot()
@@ -197,14 +205,27 @@ class SessionDesk:
                 database = self._database = Database.open(self.profile.database, key)
             self._record(Event.UNLOCK, "success", "", {"how": how})
             unlocked = self._introduce(database)
-        except GovDeskError as error:
-            self._session.unlock_failed()
-            self._forget()
+            self._session.unlock_succeeded()
+        except BaseException as error:
+            try:
+                self._forget()
+            finally:
+                if self._session.state is SessionState.UNLOCKING:  # not when the session ends meanwhile
+                    self._session.unlock_failed()
+            code = error.code if isinstance(error, GovDeskError) else "bug"
             with contextlib.suppress(AuditClosedError):
-                self._record(Event.UNLOCK, "failure", "", {"how": how, "code": error.code})
+                self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
-        self._session.unlock_succeeded()
+        threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
         return unlocked
+
+    def _watch_audit(self) -> None:
+        """A turn looks at each of its events; while a long prompt is read there are none for seconds."""
+        while not self._closing.wait(_AUDIT_SECONDS):
+            try:
+                self._audit.require_open()
+            except AuditClosedError:
+                self._inference.cancel()
 
     def _introduce(self, database: Database) -> Unlocked:
         """What works on an open history; turns that a crash left open get their one outcome first."""
@@ -224,12 +245,15 @@ class SessionDesk:
         return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat)
 
     def _forget(self) -> None:
-        """Close history and wipe keys, as far as there are any."""
-        if self._database is not None:
-            self._database.close()
-        if self._keys is not None:
-            self._keys.wipe()
+        """Close history and wipe keys, as far as there are any; the keys even when closing fails."""
+        database, keys = self._database, self._keys
         self._database = self._keys = None
+        try:
+            if database is not None:
+                database.close()
+        finally:
+            if keys is not None:
+                keys.wipe()
 
     def _find_model(self) -> catalogue.Model:
         return catalogue.approved_model(
@@ -249,15 +273,22 @@ class SessionDesk:
         what: str,
         fields: dict[str, str | bool | int | dict[str, int] | None] | None = None,
     ) -> RecordSeq:
-        return self._audit.append(
-            Entry(
-                event=event,
-                outcome=outcome,
-                object=what,
-                marking=self.policy.policy.system_high,
-                policy=self.policy.stamp,
-                fields=fields or {},
-            )
+        return self._audit.append(self._entry(event, outcome, what, fields))
+
+    def _entry(
+        self,
+        event: Event,
+        outcome: str,
+        what: str,
+        fields: dict[str, str | bool | int | dict[str, int] | None] | None = None,
+    ) -> Entry:
+        return Entry(
+            event=event,
+            outcome=outcome,
+            object=what,
+            marking=self.policy.policy.system_high,
+            policy=self.policy.stamp,
+            fields=fields or {},
         )
 
 

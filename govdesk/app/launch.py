@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 from govdesk import config
-from govdesk.cli import commands, redact
+from govdesk.cli import commands, passphrase, redact
 from govdesk.errors import HomeError, InstanceRunningError
 from govdesk.hardening import harden
 from govdesk.process import environment as env
@@ -26,12 +26,15 @@ def command(arguments: list[str]) -> int:
         The exit code for the shell.
     """
     parsed = commands.parse(arguments)
-    passed = tuple(sorted({parsed.passphrase_fd} - {None})) if "passphrase_fd" in parsed else ()
+    descriptor = passphrase.require_descriptor(parsed)
+    passed = () if descriptor is None else (descriptor,)
     env.close_unknown(frozenset(passed))
     harden()
     if parsed.needs is commands.Needs.NOTHING:
         raise_and_prove(Wall.SEALED)
         return commands.run_alone(parsed)
+    if parsed.needs is commands.Needs.THROW_AWAY:
+        return _sample()
     profile = config.profile(os.environ)
     if parsed.needs is commands.Needs.AUDIT_IF_PROFILE and not profile.exists:
         return _redact_alone(parsed)
@@ -79,8 +82,12 @@ def _without_display(profile: config.Profile) -> int:
     interactive = sys.stdin is not None and sys.stdin.isatty()
     print("GovDesk: there is no display here, so the same turn runs in this terminal.")  # noqa: T201
     if interactive:
-        arguments = ["chat"]
-        return _broker(Front.TERMINAL, profile, arguments, ())
+        return _broker(Front.TERMINAL, profile, ["chat"], ())
+    return _sample()
+
+
+def _sample() -> int:
+    """One sample question in a home that nobody uses: its passphrase is known to nobody."""
     home = tempfile.mkdtemp(prefix="govdesk-sample-")
     print("The profile is a throw-away one; it is removed at the end.\n", flush=True)  # noqa: T201
     os.environ["GOVDESK_HOME"] = home

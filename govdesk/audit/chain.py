@@ -24,9 +24,11 @@ _SEAL = b"govdesk audit v1 first key "
 _OFFICER_ID_BYTES = 16
 
 
-def first_key() -> bytes:
-    """K0: 48 bytes from the kernel's generator."""
-    return crypto.random_bytes(KEY_BYTES)
+def first_key() -> bytearray:
+    """K0: 48 bytes from the kernel's generator; wipe it."""
+    key = bytearray(KEY_BYTES)
+    crypto.random_into(key)
+    return key
 
 
 def next_key(key: bytes | bytearray, log_id: str) -> bytes:
@@ -34,7 +36,14 @@ def next_key(key: bytes | bytearray, log_id: str) -> bytes:
     return crypto.hkdf_expand(bytes(key), info=_EVOLVE + log_id.encode("ascii"), length=KEY_BYTES)
 
 
-def line_hash(line: bytes) -> str:
+def evolved(key: bytearray, log_id: str) -> bytearray:
+    """The same for the writer: what comes out, and what goes in, can be overwritten; wipe it."""
+    following = bytearray(KEY_BYTES)
+    crypto.hkdf_expand_into(key, following, info=_EVOLVE + log_id.encode("ascii"))
+    return following
+
+
+def line_hash(line: bytes | bytearray) -> str:
     """SHA-384 of a line without its line feed, lower-case hexadecimal."""
     return crypto.sha384(line).hex()
 
@@ -74,7 +83,7 @@ def seal_first_key(officer_pem: str, key: bytes | bytearray, log_id: str) -> str
         CryptoError: it is not an ML-KEM-1024 public key in PEM.
     """
     crypto.check_sealing_key(officer_pem)
-    sealed = crypto.seal(officer_pem, bytes(key), info=_SEAL + log_id.encode("ascii"))
+    sealed = crypto.seal(officer_pem, key, info=_SEAL + log_id.encode("ascii"))
     return base64.b64encode(sealed).decode("ascii")
 
 

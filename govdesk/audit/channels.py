@@ -23,6 +23,10 @@ class Channel(Protocol[_InT_co]):
         """
         ...
 
+    def readable(self, timeout_seconds: float | None = 0.0) -> bool:
+        """True when a frame, or the end, is there to be received."""
+        ...
+
     def send(self, frame: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
         """Send one frame.
 

@@ -66,6 +66,21 @@ class AuditClient:
             self._next_seq = answer.seq + 1
             return RecordSeq(answer.seq)
 
+    def require_open(self) -> None:
+        """Find out, without waiting, whether the writer is still there; costs one look at the channel.
+
+        Raises:
+            AuditClosedError: it has gone, or spoke without being asked: nothing that needs it may go on.
+        """
+        if self._code:
+            raise failures.closed(self._code)
+        if self._asking.acquire(blocking=False):  # whoever asks just now finds out by itself
+            try:
+                if self._channel.readable():
+                    raise self._close("audit.gone")
+            finally:
+                self._asking.release()
+
     def _ask(self, frame: ToAudit) -> FromAudit:
         if self._code:
             raise failures.closed(self._code)

@@ -37,11 +37,13 @@ class Files:
         """Status of an open file, or of a name (a link is not followed)."""
         return os.fstat(where) if isinstance(where, int) else os.lstat(where)
 
-    def read_at(self, descriptor: int, count: int, offset: int) -> bytes:
-        """Up to `count` bytes at an offset."""
-        return os.pread(descriptor, count, offset)
+    def read_at(self, descriptor: int, count: int, offset: int) -> bytearray:
+        """Up to `count` bytes at an offset; they may be a key, so they can be overwritten."""
+        part = bytearray(count)
+        del part[os.preadv(descriptor, [part], offset) :]
+        return part
 
-    def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
+    def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
         """Write some of the bytes at an offset; how many."""
         return os.pwrite(descriptor, part, offset)
 
@@ -70,8 +72,8 @@ class Files:
         path.unlink(missing_ok=True)
 
 
-def write_all(files: Files, descriptor: int, whole: bytes, offset: int) -> None:
-    """Write every byte; an interrupted or short write goes on where it stopped.
+def write_all(files: Files, descriptor: int, content: bytes | bytearray, offset: int) -> None:
+    """Write every byte; no copy is made of them. An interrupted or short write goes on where it stopped.
 
     Going on after a short write is how the reason is learned: a full disk gives the short write
     first and ENOSPC next.
@@ -79,6 +81,7 @@ def write_all(files: Files, descriptor: int, whole: bytes, offset: int) -> None:
     Raises:
         OSError: not every byte could be written.
     """
+    whole = memoryview(content)
     done = 0
     interruptions = 0
     while done < len(whole):
@@ -94,18 +97,16 @@ def write_all(files: Files, descriptor: int, whole: bytes, offset: int) -> None:
         done += written
 
 
-def read_all(files: Files, descriptor: int, count: int, offset: int) -> bytes:
+def read_all(files: Files, descriptor: int, count: int, offset: int) -> bytearray:
     """Exactly `count` bytes at an offset, fewer only at the end of the file.
 
     Raises:
         OSError: they cannot be read.
     """
-    parts: list[bytes] = []
-    while count > 0:
-        part = files.read_at(descriptor, count, offset)
+    whole = files.read_at(descriptor, count, offset)
+    while len(whole) < count:
+        part = files.read_at(descriptor, count - len(whole), offset + len(whole))
         if not part:
             break
-        parts.append(part)
-        offset += len(part)
-        count -= len(part)
-    return b"".join(parts)
+        whole += part
+    return whole

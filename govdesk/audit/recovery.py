@@ -77,23 +77,23 @@ class _Opening:
         except BlockingIOError as error:
             raise closed("audit.held") from error
         slots = self._open(state.NAME, os.O_RDWR | os.O_CREAT)
-        at = state.newest(read_all(self._files, slots, state.FILE_BYTES, 0))
+        at, key = state.take(read_all(self._files, slots, state.FILE_BYTES, 0)) or (None, bytearray())
         segment, size = self._existing_segment()
         if at is not None and at.format != chain.FORMAT:
             raise closed("audit.newer")
         if at is None:
             if size > 0:
                 raise closed("audit.state")
-            at = self._new_state(slots)
+            at, key = self._new_state(slots)
         if segment is None:
             if at.seq > 0:
                 raise closed("audit.cut")
             segment = self._open(SEGMENT_NAME, os.O_RDWR | os.O_CREAT)
             self._files.sync_folder(self._folder)
         self._require_head(segment, at, size)
-        store = Store(self._files, self._folder, lock=lock, segment=segment, slots=slots, at=at)
+        store = Store(self._files, self._folder, lock=lock, segment=segment, slots=slots, at=at, key=key)
         store.forget_past_key(at)
-        tail = read_all(self._files, segment, _MAX_TAIL_BYTES + 1, at.length)
+        tail = bytes(read_all(self._files, segment, _MAX_TAIL_BYTES + 1, at.length))
         return store, self._recover(store, segment, tail)
 
     def _use_folder(self) -> None:
@@ -121,7 +121,7 @@ class _Opening:
             return None, 0
         return segment, self._files.status(segment).st_size
 
-    def _new_state(self, slots: int) -> State:
+    def _new_state(self, slots: int) -> tuple[State, bytearray]:
         """State before segment: a log with bytes in it always had a state once."""
         at = State(
             format=chain.FORMAT,
@@ -129,12 +129,20 @@ class _Opening:
             seq=0,
             length=0,
             head=chain.NO_PREVIOUS,
-            key=chain.first_key().hex(),
+            key=state.NO_KEY,
         )
-        write_all(self._files, slots, state.encode(at) + bytes(state.SLOT_BYTES), 0)
+        key = chain.first_key()
+        both = bytearray(state.FILE_BYTES)
+        slot = state.slot_of(at, key)
+        both[: state.SLOT_BYTES] = slot
+        try:
+            write_all(self._files, slots, both, 0)
+        finally:
+            crypto.wipe(both)
+            crypto.wipe(slot)
         self._files.sync(slots)
         self._files.sync_folder(self._folder)
-        return at
+        return at, key
 
     def _require_head(self, segment: int, at: State, size: int) -> None:
         """The last acknowledged line is there, where the state says and as the state says."""
@@ -143,7 +151,7 @@ class _Opening:
         if at.seq == 0:
             return
         start = max(0, at.length - _MAX_TAIL_BYTES - 1)
-        end = read_all(self._files, segment, at.length - start, start)
+        end = bytes(read_all(self._files, segment, at.length - start, start))
         line = end[:-1].rpartition(b"\n")[2]
         if not end.endswith(b"\n") or chain.line_hash(line) != at.head:
             raise closed("audit.tampered")

@@ -10,6 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from govdesk import crypto
 from govdesk.audit import chain, state
 from govdesk.audit.failures import closed
 from govdesk.audit.files import Files, write_all
@@ -28,10 +29,21 @@ class Store:
         lock: held, kept open for life.
         segment: the segment's descriptor.
         slots: the state file's descriptor.
-        at: the state on the disk.
+        at: the state on the disk, without its key.
+        key: the key of the next record; taken over.
     """
 
-    def __init__(self, files: Files, folder: Path, *, lock: int, segment: int, slots: int, at: State) -> None:
+    def __init__(
+        self,
+        files: Files,
+        folder: Path,
+        *,
+        lock: int,
+        segment: int,
+        slots: int,
+        at: State,
+        key: bytearray,
+    ) -> None:
         self._files = files
         self._folder = folder
         self._descriptors = [lock, segment, slots]
@@ -40,7 +52,7 @@ class Store:
         self.seq = at.seq
         self.length = at.length
         self.head = at.head
-        self.key = bytearray.fromhex(at.key)
+        self.key = key
 
     def require_unchanged(self) -> None:
         """Refuse to go on when another hand replaced, cut or grew the log, or took the lock's file away.
@@ -96,13 +108,19 @@ class Store:
             seq=self.seq + 1,
             length=self.length + len(line) + 1,
             head=chain.line_hash(line),
-            key=chain.next_key(self.key, self.log_id).hex(),
+            key=state.NO_KEY,
         )
-        write_all(self._files, self._slots, state.encode(following), following.slot * state.SLOT_BYTES)
-        self._files.sync(self._slots)
-        self.forget_past_key(following)
-        self.seq, self.length, self.head = following.seq, following.length, following.head
-        self.key[:] = bytes.fromhex(following.key)
+        key = chain.evolved(self.key, self.log_id)
+        slot = state.slot_of(following, key)
+        try:
+            write_all(self._files, self._slots, slot, following.slot * state.SLOT_BYTES)
+            self._files.sync(self._slots)
+            self.forget_past_key(following)
+            self.seq, self.length, self.head = following.seq, following.length, following.head
+            self.key[:] = key
+        finally:
+            crypto.wipe(slot)
+            crypto.wipe(key)
 
     def forget_past_key(self, current: State) -> None:
         """Overwrite the slot of the state before this one. The next sync of the file makes that durable.
@@ -115,7 +133,7 @@ class Store:
 
     def close(self) -> None:
         """Close the files, let the lock go, overwrite the key."""
-        self.key[:] = bytes(len(self.key))
+        crypto.wipe(self.key)
         for descriptor in reversed(self._descriptors):
             with contextlib.suppress(OSError):
                 self._files.close(descriptor)

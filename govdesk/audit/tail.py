@@ -9,7 +9,6 @@ from govdesk.audit import reading, record
 from govdesk.audit.canonical import NotCanonicalError
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.record import Event
-from govdesk.errors import AuditUnreadableError
 
 TAIL_BYTES = 4 * 1024 * 1024
 """One session's records after an open turn are few: a turn that is still open is near the end."""
@@ -24,17 +23,25 @@ class RecentTurns:
 
 
 def recent_turns(folder: Path) -> RecentTurns:
-    """Read the end of the log, before a writer opens it. A log that is not there has no turns.
+    """Read the end of the log, once the writer has opened it. A log that is not there has no turns.
 
-    Lines that are no records are passed over: judging them is the writer's and the verifier's part.
+    Only whole lines count: what a crash left unfinished the writer keeps aside, and what it adopts it
+    has adopted by then. Lines that are no records are passed over: judging them is the verifier's part.
+
+    Raises:
+        AuditUnreadableError: the log is there and cannot be read, so nobody knows which turns are open.
     """
     opened: dict[TurnId, None] = {}
     ended: dict[TurnId, tuple[str, RecordSeq]] = {}
+    if not folder.exists():
+        return RecentTurns()
     try:
         source = reading.locate(folder)
         with reading.open_read_only(source.segment) as file:
             size = file.seek(0, 2)
             for line in reading.lines(file, max(0, size - TAIL_BYTES)):
+                if not line.whole:
+                    continue
                 try:
                     found, _ = record.decode(line.untrusted)
                 except NotCanonicalError:
@@ -45,6 +52,8 @@ def recent_turns(folder: Path) -> RecentTurns:
                 elif found.event == Event.TURN_OUTCOME.value:
                     opened.pop(turn, None)
                     ended[turn] = (found.outcome, RecordSeq(found.seq))
-    except (AuditUnreadableError, FileNotFoundError):
+    except FileNotFoundError:
         return RecentTurns()
+    except OSError as error:
+        raise reading.unreadable(folder, error) from error
     return RecentTurns(tuple(opened), ended)

@@ -1,11 +1,16 @@
-"""History as a person uses it: every look, search, renaming and deletion is recorded before it happens.
+"""History as a person uses it: every look, search, renaming and deletion is on record before and after.
 
-A turn's own reading and writing goes to the store directly, under the turn's own records.
+The list of conversations and their titles has no record of its own: the record of the unlocking covers
+it, since whoever unlocks sees it. A turn's own reading and writing goes to the store directly, under the
+turn's own records.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from govdesk.chat.ports import AuditLog, History
+from govdesk.chat.recording import recorded
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Conversation, Message, SearchHit
@@ -32,35 +37,34 @@ class AuditedHistory:
         return self._history.conversations()
 
     def messages(self, conversation: ConversationId) -> tuple[Message, ...]:
-        """All messages of a conversation, after a `view` record."""
-        self._record(Event.VIEW, conversation)
-        return self._history.messages(conversation)
+        """All messages of a conversation, between the records of a `view`."""
+        with self._recorded(Event.VIEW, conversation):
+            return self._history.messages(conversation)
 
     def rename(self, conversation: ConversationId, title: str) -> None:
-        """Change the title, after a record."""
-        self._record(Event.RENAME, conversation)
-        self._history.rename(conversation, title)
+        """Change the title, between two records."""
+        with self._recorded(Event.RENAME, conversation):
+            self._history.rename(conversation, title)
 
     def delete(self, conversation: ConversationId) -> None:
-        """Delete, after a record."""
-        self._record(Event.DELETE, conversation)
-        self._history.delete(conversation)
+        """Delete, between two records."""
+        with self._recorded(Event.DELETE, conversation):
+            self._history.delete(conversation)
 
     def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
-        """Search, after a record that says how long the query was, never what it was."""
-        self._record(Event.SEARCH, "", characters=len(query))
-        return self._history.search(query, limit)
+        """Search, between records that say how long the query was, never what it was."""
+        with self._recorded(Event.SEARCH, "", characters=len(query)):
+            return self._history.search(query, limit)
 
-    def _record(
+    def _recorded(
         self, event: Event, conversation: str, **fields: str | bool | int | dict[str, int] | None
-    ) -> None:
-        self._audit.append(
-            Entry(
-                event=event,
-                outcome="success",
-                object=conversation,
-                marking=self._marking,
-                policy=self._policy,
-                fields=fields,
-            )
+    ) -> AbstractContextManager[None]:
+        entry = Entry(
+            event=event,
+            outcome="intent",
+            object=conversation,
+            marking=self._marking,
+            policy=self._policy,
+            fields=fields,
         )
+        return recorded(self._audit, entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 from govdesk.domain.decision import Decision
@@ -31,6 +31,14 @@ class AuditLog(Protocol):
 
         Raises:
             AuditClosedError: the record could not be made durable; do nothing that needed it.
+        """
+        ...
+
+    def require_open(self) -> None:
+        """Find out without waiting whether the writer is still there.
+
+        Raises:
+            AuditClosedError: it is gone; stop what needs it.
         """
         ...
 
@@ -95,7 +103,7 @@ class Inference(Protocol):
 
     def answer(
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
-    ) -> Iterator[Reading | Piece | Stopped]:
+    ) -> Generator[Reading | Piece | Stopped, None, None]:
         """Generate one answer to a history that ends with the user's message.
 
         Raises:

@@ -9,8 +9,9 @@ turn, however it ends, closes with exactly one outcome record.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
 from govdesk.chat.ports import (
@@ -40,7 +41,7 @@ from govdesk.domain.turn import (
     TurnEvent,
     Usage,
 )
-from govdesk.errors import AuditClosedError, GovDeskError, KnownError
+from govdesk.errors import AuditClosedError, BugError, GovDeskError, KnownError, MachineError
 
 STORE_SECONDS = 1.0
 """The answer is stored as it streams, about this often."""
@@ -183,7 +184,10 @@ class ChatService:
             self._end(turn, Outcome.CANCELLED, "", code="view.closed")
             raise
         except AuditClosedError:
-            raise  # nothing more can be recorded; the open intent is closed at the next start
+            # nothing more can be recorded or shown; what came is kept, and the next start closes the turn
+            self._inference.cancel()
+            self._store_last(turn)
+            raise
         except GovDeskError as error:
             outcome, why, code = Outcome.FAILED, error.explain(), error.code
         except Exception:
@@ -212,27 +216,30 @@ class ChatService:
         )
         stored_at = self._clock.monotonic()
         reason = "end"
-        events: Iterator[Reading | Piece | Stopped] = self._inference.answer(turn.id, history, sampling)
+        events = self._inference.answer(turn.id, history, sampling)
         if self._cancelled:
             self._inference.cancel()
-        for event in events:
-            match event:
-                case Reading():
-                    yield event
-                    if self._cancelled:
-                        self._inference.cancel()
-                case Piece(untrusted_text=text):
-                    released = turn.shown.feed(text)
-                    if _blocked(turn):
-                        self._inference.cancel()
-                        continue
-                    self._keep(turn, released)
-                    if self._clock.monotonic() - stored_at >= STORE_SECONDS:
-                        self._store_kept(turn)
-                        stored_at = self._clock.monotonic()
-                    yield Released(released, turn.shown.held)
-                case Stopped(reason=reason, usage=usage):
-                    turn.usage = usage
+        with contextlib.closing(events):  # an answer that is left in the middle ends the worker now
+            for event in events:
+                self._audit.require_open()
+                match event:
+                    case Reading():
+                        yield event
+                        if self._cancelled:
+                            self._inference.cancel()
+                    case Piece(untrusted_text=text):
+                        released = turn.shown.feed(text)
+                        if _blocked(turn):
+                            self._inference.cancel()
+                            continue
+                        self._keep(turn, released)
+                        if self._clock.monotonic() - stored_at >= STORE_SECONDS:
+                            with contextlib.suppress(MachineError):  # a full disk: the next time, or the end
+                                self._store_kept(turn)
+                            stored_at = self._clock.monotonic()
+                        yield Released(released, turn.shown.held)
+                    case Stopped(reason=reason, usage=usage):
+                        turn.usage = usage
         if _blocked(turn):
             return Outcome.DENIED, _BLOCKED, "output.blocked"
         if reason == "cancelled":
@@ -251,19 +258,32 @@ class ChatService:
             turn.unstored.append(turn.stored.feed(released))
 
     def _store_kept(self, turn: _Turn) -> None:
+        """Store what is not stored yet; what could not be stored stays for the next time, whole."""
         text = "".join(turn.unstored)
-        turn.unstored.clear()
         if text:
             self._store.append_answer(turn.id, text)
+        turn.unstored.clear()
+
+    def _store_last(self, turn: _Turn) -> GovDeskError | None:
+        """Store the rest of an answer that has ended; why not, when it cannot be stored."""
+        if not turn.begun:
+            return None
+        turn.unstored.append(turn.stored.flush())
+        try:
+            self._store_kept(turn)
+        except GovDeskError as error:
+            return error
+        return None
 
     def _end(self, turn: _Turn, outcome: Outcome, why: str, *, code: str) -> Ended:
-        """Storage, then the one outcome record, then the event for the view."""
-        if turn.begun:
-            try:
-                turn.unstored.append(turn.stored.flush())
-                self._store_kept(turn)
-            except KnownError as error:  # disk full, say: the outcome is still recorded, and said
-                outcome, why, code = Outcome.FAILED, error.explain(), error.code
+        """Storage, then the one outcome record, then the event for the view.
+
+        Raises:
+            BugError: storage's, after the outcome is on record.
+        """
+        unstored = self._store_last(turn)
+        if unstored is not None:  # disk full, say: the outcome is still recorded, and said
+            outcome, why, code = Outcome.FAILED, unstored.explain(), unstored.code
         record = self._audit.append(
             self._entry(
                 Event.TURN_OUTCOME,
@@ -285,6 +305,8 @@ class ChatService:
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()
+        if isinstance(unstored, BugError):
+            raise unstored
         return Ended(
             conversation=turn.conversation,
             turn=turn.id,

@@ -1,12 +1,10 @@
-"""`govdesk ask` and `govdesk chat`: the window's turn in the terminal, event by event."""
+"""`govdesk ask`: the window's turn in the terminal, event by event; `govdesk chat` runs the same turns."""
 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -20,6 +18,7 @@ from govdesk.domain.turn import Decided, Ended, Outcome, Reading, Released, Samp
 from govdesk.errors import UnreadableError, UsageError
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
+MAX_STDIN_BYTES = 4 * MAX_FILE_BYTES
 _EXIT = {
     Outcome.COMPLETED: 0,
     Outcome.CANCELLED: 1,
@@ -27,12 +26,6 @@ _EXIT = {
     Outcome.FAILED: 5,
     Outcome.INTERRUPTED: 5,
 }
-_LOOK_SECONDS = 5.0
-"""How often a waiting prompt looks whether the idle time is over."""
-
-
-class _IdleError(Exception):
-    """Leaves a waiting `input`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=float, default=0.2, metavar="T", help="0 gives the same answer again"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="repeat an answer")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="repeat an answer (0 to 4294967295)")
     passphrase.add_arguments(parser)
 
 
-def add_chat_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `chat`."""
-    passphrase.add_arguments(parser)
+def _seed(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else -1
+    if not 0 <= number < 2**32:  # what llama.cpp takes
+        raise argparse.ArgumentTypeError(f"{text} is no seed")
+    return number
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
@@ -65,74 +60,12 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     _known_conversation(parsed.conversation, unlocked)
     sampling = Sampling(max_tokens=parsed.max_tokens, temperature=parsed.temperature, seed=parsed.seed)
     conversation = ConversationId(parsed.conversation) if parsed.conversation else None
+    if not parsed.json:
+        print(entry.marking_line(desk), file=sys.stderr)
     ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json)
     if parsed.json:
         print(msgspec.json.encode(as_json(ended)).decode())
     return _EXIT[ended.outcome]
-
-
-def run_chat(parsed: argparse.Namespace, desk: Desk) -> int:
-    """One question after another until the end of input; offers to make the profile first."""
-    print(entry.notice(desk))
-    if not _accepted():
-        return 1
-    desk.record_consent("typed yes")
-    exists = desk.profile.exists
-    unlocked = desk.unlock(passphrase.read(parsed)) if exists else _first_run(parsed, desk)
-    conversation: ConversationId | None = None
-    print("\nAsk; an empty line or Ctrl-D ends, Ctrl-C stops an answer.")
-    while prompt := _line(desk):
-        ended = turn(unlocked, conversation, prompt, Sampling(), quiet=False)
-        desk.touch()
-        conversation = ended.conversation or conversation
-    if desk.idle_over:
-        print("\nNobody typed for as long as the policy allows, so the session was locked.")
-        desk.lock()
-    return 0
-
-
-def _accepted() -> bool:
-    """The explicit act of accepting; the end of input is none."""
-    try:
-        with interrupts.leaving():
-            return input("Type yes to accept: ").strip().lower() == "yes"
-    except EOFError:
-        return False
-
-
-def _first_run(parsed: argparse.Namespace, desk: Desk) -> Unlocked:
-    print(f"There is no profile in {desk.profile.home} yet.")
-    while True:
-        chosen = passphrase.read(parsed, "Choose a passphrase: ")
-        problem = desk.passphrase_problem(chosen)
-        typed = parsed.passphrase_fd is None
-        if not problem and (not typed or passphrase.read(parsed, "Once more: ") == chosen):
-            break
-        if not typed:
-            raise UsageError(problem, code="passphrase.unsuitable", kept="Nothing was created.")
-        print(problem or "The two differ.")
-    print(f"\nRecovery code, shown this once; write it down:\n\n    {desk.create_profile(chosen)}\n")
-    return desk.unlock(chosen)
-
-
-def _line(desk: Desk) -> str:
-    """The next prompt; empty at the end of input, and once the idle time is over."""
-
-    def look(_signal: int, _frame: FrameType | None) -> None:
-        if desk.idle_over:
-            raise _IdleError
-
-    previous = signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
-    try:
-        with interrupts.leaving():
-            line = input("\n> ").strip()
-    except (EOFError, _IdleError):
-        return ""
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    return line if desk.touch() else ""
 
 
 def turn(
@@ -163,14 +96,21 @@ def turn(
             print(terminal_safe(ended.explanation), file=sys.stderr)
         if ended.outcome is Outcome.CANCELLED:
             print("Stopped.", file=sys.stderr)
+        if redacted := _findings(ended):
+            print("redacted: " + ", ".join(f"{t} × {n}" for t, n in redacted.items()), file=sys.stderr)
     return ended
 
 
-def as_json(ended: Ended) -> dict[str, object]:
-    """The contract's object for a turn."""
+def _findings(ended: Ended) -> dict[str, int]:
+    """How often which type was found, in prompt and answer together."""
     findings = counts(ended.prompt_findings)
     for entity_type, count in counts(ended.answer_findings).items():
         findings[entity_type] = findings.get(entity_type, 0) + count
+    return findings
+
+
+def as_json(ended: Ended) -> dict[str, object]:
+    """The contract's object for a turn, with an `explanation` of any end that is not plain."""
     return {
         "conversation": ended.conversation,
         "turn": ended.turn,
@@ -181,7 +121,7 @@ def as_json(ended: Ended) -> dict[str, object]:
             "name": ended.model.name if ended.model else "",
             "digest": ended.model.digest if ended.model else "",
         },
-        "findings": findings,
+        "findings": _findings(ended),
         "tokens": {
             "prompt": ended.usage.prompt_tokens,
             "read": ended.usage.read_tokens,
@@ -199,7 +139,10 @@ def as_json(ended: Ended) -> dict[str, object]:
 def _prompt(parsed: argparse.Namespace) -> str:
     prompt = parsed.prompt
     if prompt in {None, "-"}:
-        prompt = _decode(sys.stdin.buffer.read(MAX_FILE_BYTES * 4 + 1), "Standard input")
+        untrusted = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+        if len(untrusted) > MAX_STDIN_BYTES:
+            raise UsageError(f"Standard input is larger than {MAX_STDIN_BYTES // 2**20} MiB.")
+        prompt = _decode(untrusted, "Standard input")
     if parsed.file is not None:
         try:
             with parsed.file.open("rb") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _verify(path, arguments.officer_key, as_json=arguments.json)
     if arguments.last is not None and arguments.last < 1:
         raise UsageError("--last takes a number from 1 on.")
-    print_records(path, last=arguments.last, as_json=arguments.json)
+    try:
+        print_records(path, last=arguments.last, as_json=arguments.json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough (`| head`); nothing may be said at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

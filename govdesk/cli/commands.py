@@ -7,7 +7,7 @@ import sys
 from enum import Enum
 
 from govdesk import __version__
-from govdesk.cli import ask, audit, doctor, init, marking, policy, redact, sample
+from govdesk.cli import ask, audit, chat, doctor, init, marking, policy, redact, sample
 from govdesk.cli.desk import Desk
 from govdesk.errors import BugError, UsageError
 
@@ -21,6 +21,7 @@ class Needs(Enum):
     HOME = "a home"
     """Audit writer; the profile may be missing."""
     PROFILE = "a profile"
+    THROW_AWAY = "a home of its own, removed at the end"
     WINDOW = "a screen"
 
 
@@ -28,7 +29,7 @@ _NEEDS = {
     "window": Needs.WINDOW,
     "ask": Needs.PROFILE,
     "chat": Needs.HOME,
-    "sample": Needs.HOME,
+    "sample": Needs.THROW_AWAY,
     "init": Needs.HOME,
     "doctor": Needs.HOME,
     "redact": Needs.AUDIT_IF_PROFILE,
@@ -60,9 +61,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"govdesk {__version__}")
     subparsers = parser.add_subparsers(dest="command", parser_class=_Parser, metavar="COMMAND")
     ask.add_arguments(subparsers.add_parser("ask", help="ask one question in the terminal"))
-    ask.add_chat_arguments(
-        subparsers.add_parser("chat", help="ask one question after another in the terminal")
-    )
+    chat.add_arguments(subparsers.add_parser("chat", help="ask one question after another in the terminal"))
     init.add_arguments(subparsers.add_parser("init", help="create a profile without a window"))
     redact.add_arguments(
         subparsers.add_parser("redact", help="find and redact, in a file or from standard input")
@@ -98,7 +97,7 @@ def run_in_session(parsed: argparse.Namespace, desk: Desk) -> int:
         case "ask":
             return ask.run(parsed, desk)
         case "chat":
-            return ask.run_chat(parsed, desk)
+            return chat.run(parsed, desk)
         case "sample":
             return sample.run(desk)
         case "init":

@@ -11,9 +11,13 @@ from govdesk.cli.desk import Desk, Unlocked
 
 def notice(desk: Desk) -> str:
     """Marking, warning and consent text of the policy in force, as the terminal shows them."""
-    policy = desk.policy.policy
-    head = f"{policy.system_high}   {desk.policy.warning}".rstrip()
-    return f"{head}\n\n{policy.consent.title}\n\n{policy.consent.text}\n"
+    consent = desk.policy.policy.consent
+    return f"{marking_line(desk)}\n\n{consent.title}\n\n{consent.text}\n"
+
+
+def marking_line(desk: Desk) -> str:
+    """The system's marking, and what must be known of the policy in force."""
+    return f"{desk.policy.policy.system_high}   {desk.policy.warning}".rstrip()
 
 
 def unlock(parsed: argparse.Namespace, desk: Desk) -> Unlocked:

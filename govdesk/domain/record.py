@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a session asks the writer to record; the writer adds who, when, where, chain and MAC.
 
     `fields` hold strings, booleans, null, integers below 2**53 and flat maps of string to integer,
-    never content. `outcome` is `success`, `failure` or an `Outcome` value.
+    never content. `outcome` is `intent` (before an action), `success`, `failure` or an `Outcome` value.
     """
 
     event: Event

@@ -12,7 +12,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Protocol
 
 import msgspec
@@ -118,7 +118,7 @@ class Supervisor:
 
     def answer(
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
-    ) -> Iterator[Reading | Piece | Stopped]:
+    ) -> Generator[Reading | Piece | Stopped, None, None]:
         """Generate one answer; see `chat.ports.Inference`."""
         self.model()
         channel = self._channel

@@ -69,10 +69,6 @@ class Channel(Generic[_T]):
                 untransmitted = untransmitted[sent:]
                 sent = self._socket.send(untransmitted, socket.MSG_NOSIGNAL)
 
-    def pending(self) -> bool:
-        """True when `receive` would return at once without touching the socket."""
-        return bool(self._ready)
-
     def readable(self, timeout_seconds: float | None = 0.0) -> bool:
         """True when a frame is ready, or bytes (or the end) wait on the socket."""
         if self._ready:

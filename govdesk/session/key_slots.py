@@ -104,8 +104,12 @@ class KeySlots:
                 # Opened from what is about to be written: a file that does not open is never written.
                 keys = self._data_keys(file, self._open_with_recovery(file, code))
             finally:
-                _wipe(profile_key)
-        slot_file.write(self._path, file)
+                crypto.wipe(profile_key)
+        try:
+            slot_file.write(self._path, file)
+        except BaseException:
+            keys.wipe()
+            raise
         return keys, code
 
     def unlock(self, passphrase: str) -> DataKeys:
@@ -150,6 +154,24 @@ class KeySlots:
             file, self._open_with_recovery(file, RecoveryCode.parse(untrusted_code)), new
         )
 
+    def renew_recovery(self, passphrase: str) -> RecoveryCode:
+        """Wrap the profile key under a new recovery code, to be shown once; the one before opens nothing.
+
+        Raises:
+            WrongPassphraseError: the passphrase opens nothing.
+            KeySlotError, DiskFullError, HomeError: the old code still holds.
+        """
+        file = self._read()
+        profile_key = self._open_with_passphrase(file, passphrase)
+        code = RecoveryCode.new()
+        try:
+            slot = _recovery_slot(code, profile_key)
+        finally:
+            crypto.wipe(profile_key)
+        slots = tuple(slot if isinstance(old, RecoverySlot) else old for old in file.slots)
+        slot_file.write(self._path, SlotFile(file.schema, slots, file.keys))
+        return code
+
     def _read(self) -> SlotFile:
         return slot_file.read(self._path, self._minimum_iterations)
 
@@ -157,7 +179,7 @@ class KeySlots:
         try:
             slot = self._passphrase_slot(new, profile_key)
         finally:
-            _wipe(profile_key)
+            crypto.wipe(profile_key)
         slots = tuple(slot if isinstance(old, PassphraseSlot) else old for old in file.slots)
         slot_file.write(self._path, SlotFile(file.schema, slots, file.keys))
 
@@ -206,7 +228,7 @@ class KeySlots:
                 todo="Put keys.json back from a backup of the profile.",
             ) from None
         finally:
-            _wipe(profile_key)
+            crypto.wipe(profile_key)
 
 
 def _recovery_slot(code: RecoveryCode, profile_key: bytearray) -> RecoverySlot:
@@ -244,8 +266,3 @@ def _unwrap_slot(kek: bytes, wrapped: bytes, refusal: str) -> bytearray:
             kept="Nothing was changed.",
             todo="Try again; a forgotten passphrase can be replaced with the recovery code.",
         ) from None
-
-
-def _wipe(key: bytearray) -> None:
-    for index in range(len(key)):
-        key[index] = 0

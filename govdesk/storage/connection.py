@@ -7,8 +7,6 @@ text that stays in free pages (secure_delete) and against keys that linger in fr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlcipher3.dbapi2 as driver
@@ -62,14 +60,9 @@ def confine(connection: driver.Connection) -> None:
     connection.set_authorizer(_authorize)
 
 
-@contextmanager
-def unconfined(connection: driver.Connection) -> Iterator[None]:
-    """Lift `confine` for one statement of maintenance: VACUUM attaches a file of its own."""
-    connection.set_authorizer(None)
-    try:
-        yield
-    finally:
-        confine(connection)
+def confine_to_vacuum(connection: driver.Connection) -> None:
+    """The same for the connection of maintenance, but VACUUM, which attaches a file without a name."""
+    connection.set_authorizer(_authorize_vacuum)
 
 
 def _authorize(
@@ -80,6 +73,15 @@ def _authorize(
     if action == driver.SQLITE_FUNCTION and (second or "").lower() == "load_extension":
         return int(driver.SQLITE_DENY)
     return int(driver.SQLITE_OK)
+
+
+def _authorize_vacuum(
+    action: int, first: str | None, second: str | None, database: object, trigger: object
+) -> int:
+    # A nameless file lives in memory (temp_store) and is gone with the statement. VACUUM INTO names one.
+    if action == driver.SQLITE_ATTACH and not first:
+        return int(driver.SQLITE_OK)
+    return _authorize(action, first, second, database, trigger)
 
 
 def _set_raw_key(connection: driver.Connection, key: bytearray) -> None:

@@ -197,7 +197,8 @@ class EncryptedConversations:
     def delete(self, conversation: ConversationId) -> None:
         """Delete the conversation and everything in it: index, pages, write-ahead file, old backups.
 
-        The file is written anew, so the time grows with the whole history (see `Database.compact`).
+        The file is written anew, so the time grows with the whole history; whoever wants to write or close
+        meanwhile does not wait for it, and it is done at the next opening (see `Database.compact`).
 
         Raises:
             UsageError: there is no such conversation.
@@ -213,6 +214,7 @@ class EncryptedConversations:
                 (seq,),
             )
             sql.execute("DELETE FROM conversations WHERE seq = ?", (seq,))
+            self._database.compact_later(sql)
         self._database.forget_backups()
         self._database.compact()
 
@@ -253,7 +255,12 @@ def _conversation(sql: sqlite_utils.Database, conversation: ConversationId) -> i
 def _open_turn(sql: sqlite_utils.Database, turn: TurnId) -> tuple[int, int]:
     row = sql.execute("SELECT seq, conversation, outcome FROM turns WHERE id = ?", (turn,)).fetchone()
     if row is None:
-        raise BugError("A turn was continued that the history does not have.", code="bug.storage.no-turn")
+        raise UsageError(
+            "The conversation was deleted while this answer was being written.",
+            code="storage.no-turn",
+            kept="Nothing of it was kept.",
+            todo="Ask again in another conversation.",
+        )
     if row[2] is not None:
         raise BugError("A turn was continued that has its outcome.", code="bug.storage.turn-ended")
     return int(row[0]), int(row[1])

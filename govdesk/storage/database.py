@@ -2,11 +2,12 @@
 
 A missing or empty file is never replaced by a new one behind a person's back: creating and opening
 are two calls, and a new file takes its name only once it is complete. The file can be used from any
-thread, one at a time.
+thread, one at a time; only maintenance runs beside them, on a connection of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -16,11 +17,21 @@ from pathlib import Path
 import sqlcipher3.dbapi2 as driver
 import sqlite_utils
 
-from govdesk.errors import DiskFullError, HomeError, NewerDatabaseError
+from govdesk.errors import (
+    DiskFullError,
+    GovDeskError,
+    HomeError,
+    InstanceRunningError,
+    NewerDatabaseError,
+)
 from govdesk.storage import diagnosis, faults, migrations
-from govdesk.storage.connection import confine, connect, unconfined
+from govdesk.storage.connection import confine, confine_to_vacuum, connect
 from govdesk.storage.files import FILE_MODE, copy_out, remove_database, sync_file, sync_folder
+from govdesk.storage.maintenance import Maintenance
 from govdesk.storage.migrations import Migration
+
+_DUE = "compact_due"
+"""A table that is there, with one row a deletion, for as long as the file still has to be written anew."""
 
 
 class Database:
@@ -29,10 +40,11 @@ class Database:
     Made by `create` or `open`. `reading` and `writing` give the one connection to one thread at a time.
     """
 
-    def __init__(self, path: Path, connection: driver.Connection) -> None:
+    def __init__(self, path: Path, connection: driver.Connection, maintenance: Maintenance) -> None:
         self.path = path
         self._connection = connection
         self._sql = sqlite_utils.Database(connection, execute_plugins=False, recursive_triggers=False)
+        self._maintenance = maintenance
         self._lock = threading.RLock()
         self._open = True
 
@@ -40,7 +52,17 @@ class Database:
     def create(
         cls, path: Path, key: bytearray, steps: tuple[Migration, ...] = migrations.MIGRATIONS
     ) -> Database:
-        """Make a new, empty history and open it. A crash on the way leaves no file under `path`.
+        """Make a new, empty history and open it; arguments and errors as for `make`."""
+        cls.make(path, key, steps)
+        try:
+            return cls.open(path, key, steps)
+        except GovDeskError:
+            remove_database(path)  # made a moment ago by this call: nothing was ever stored in it
+            raise
+
+    @staticmethod
+    def make(path: Path, key: bytearray, steps: tuple[Migration, ...] = migrations.MIGRATIONS) -> None:
+        """Make a new, empty history. A crash or an error on the way leaves no file under `path`.
 
         Args:
             path: where; its folder exists.
@@ -62,15 +84,14 @@ class Database:
         try:
             remove_database(draft)
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
-        except OSError as error:
-            raise faults.no_file(error) from error
-        try:
             with faults.translated(writing=True):
                 connection = connect(draft, key)
                 try:
-                    connection.execute(f"PRAGMA application_id = {diagnosis.APPLICATION_ID}")
-                    connection.execute("PRAGMA journal_mode = WAL")
+                    # A rollback journal, not a write-ahead file: each commit is in the main file or an
+                    # error, whereas a checkpoint that finds no room as the file closes says nothing.
+                    connection.execute("PRAGMA journal_mode = DELETE")
                     connection.execute("PRAGMA synchronous = FULL")
+                    connection.execute(f"PRAGMA application_id = {diagnosis.APPLICATION_ID}")
                     sql = sqlite_utils.Database(connection, execute_plugins=False, recursive_triggers=False)
                     migrations.apply(sql, 0, steps)
                 finally:
@@ -79,8 +100,11 @@ class Database:
             draft.rename(path)
             sync_folder(path.parent)
         except OSError as error:
+            _discard(draft)
             raise faults.no_file(error) from error
-        return cls.open(path, key, steps)
+        except BaseException:
+            _discard(draft)
+            raise
 
     @classmethod
     def open(
@@ -113,17 +137,35 @@ class Database:
                         kept="The file was not touched.",
                         todo="Start the newer GovDesk, or ask your administrator for it.",
                     )
-                path.chmod(FILE_MODE)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                database = cls(path, connection)
-                database._migrate(version, steps, key)
-                database.scrub()  # a crash may have come between a deletion and its scrubbing
-                confine(connection)
+                database = cls._set_up(path, key, connection)
             except BaseException:
                 connection.close()
                 raise
+        try:
+            database._migrate(version, steps, key)
+            database.scrub()  # a crash may have come between a deletion and its scrubbing
+        except BaseException:
+            database.close()
+            raise
+        confine(connection)
+        with contextlib.suppress(DiskFullError, InstanceRunningError):  # it stays due; reading needs no room
+            database.compact()
         return database
+
+    @classmethod
+    def _set_up(cls, path: Path, key: bytearray, connection: driver.Connection) -> Database:
+        """Ready for writing, with the connection of maintenance beside the working one."""
+        try:
+            path.chmod(FILE_MODE)
+        except OSError as error:
+            raise faults.no_file(error) from error
+        with faults.translated(writing=True):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            maintenance = connect(path, key)
+            maintenance.execute("PRAGMA synchronous = FULL")
+        confine_to_vacuum(maintenance)
+        return cls(path, connection, Maintenance(maintenance))
 
     @contextmanager
     def reading(self) -> Iterator[sqlite_utils.Database]:
@@ -145,49 +187,72 @@ class Database:
             DiskFullError: nothing of this transaction was stored, everything before it was.
             CorruptDatabaseError, InstanceRunningError, UnreadableError (closed)
         """
-        with self._lock, faults.translated(writing=True):
+        with self._lock, self._maintenance.kept_out(), faults.translated(writing=True):
             if not self._open:
                 raise faults.closed()
             with migrations.transaction(self._sql):
                 yield self._sql
 
-    def scrub(self) -> None:
+    def scrub(self) -> bool:
         """After a deletion: write the zeroed pages home and empty the write-ahead file of the old ones.
+
+        Returns:
+            False when another program reads the file just now, so that old pages stay; the next opening
+            tries again.
 
         Raises:
             DiskFullError, CorruptDatabaseError, UnreadableError (closed)
         """
-        with self._lock, faults.translated(writing=True):
+        with self._lock, self._maintenance.kept_out(), faults.translated(writing=True):
             if not self._open:
                 raise faults.closed()
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
 
-    def compact(self) -> None:
-        """After a deletion: write every page anew, so that nothing deleted is left in any.
+    @staticmethod
+    def compact_later(sql: sqlite_utils.Database) -> None:
+        """Mark, in the transaction of a deletion, that the file has to be written anew (`compact`)."""
+        sql.execute(f"CREATE TABLE IF NOT EXISTS {_DUE} (deletion INTEGER PRIMARY KEY) STRICT")
+        sql.execute(f"INSERT INTO {_DUE} DEFAULT VALUES")
+
+    @property
+    def compact_due(self) -> int:
+        """How many deletions wait for `compact`."""
+        with self.reading() as sql:
+            return _deletions(sql)
+
+    def compact(self) -> bool:
+        """Where a deletion asked for it, write every page anew, so that nothing deleted is left in any.
 
         `secure_delete` zeroes what a deletion frees, but not the copies that SQLite's balancing of its
         trees left in the unused room of pages long before (measured: 1 of 4,320 deleted words found
-        without this, 0 with it).
+        without this, 0 with it). Takes time and memory like the whole file; reading goes on beside it.
+
+        Returns:
+            False when somebody wanted to write or close: it is still due, and done at the next
+            deletion or opening.
 
         Raises:
             DiskFullError: `disk.full.compact`; what was deleted is deleted, traces may be in the file.
             CorruptDatabaseError, InstanceRunningError, UnreadableError (closed)
         """
-        with self._lock:
-            try:
-                with faults.translated(writing=True):
-                    if not self._open:
-                        raise faults.closed()
-                    with unconfined(self._connection):
-                        self._connection.execute("VACUUM")
-                self.scrub()
-            except DiskFullError:
-                raise DiskFullError(
-                    "There is no space left to clean the history file after a deletion.",
-                    code="disk.full.compact",
-                    kept="What you deleted is deleted; traces of it may still be in the encrypted file.",
-                    todo="Free some space; the next deletion cleans the file.",
-                ) from None
+        due = self.compact_due
+        if not due:
+            return True
+        try:
+            if not (self._maintenance.vacuum() and self.scrub()):
+                return False
+            with self.writing() as sql:
+                if _deletions(sql) == due:  # else another one came meanwhile
+                    sql.execute(f"DROP TABLE {_DUE}")
+        except DiskFullError:
+            raise DiskFullError(
+                "There is no space left to clean the history file after a deletion.",
+                code="disk.full.compact",
+                kept="What you deleted is deleted; traces of it may still be in the encrypted file.",
+                todo="Free some space; the next start or deletion cleans the file.",
+            ) from None
+        return True
 
     def forget_backups(self) -> None:
         """Remove the copies made before migrations: they hold what is now deleted.
@@ -211,14 +276,16 @@ class Database:
         Raises:
             CorruptDatabaseError: something does not agree.
         """
-        self.scrub()  # the page check looks at the main file only
+        if not self.scrub():  # the page check looks at the main file only
+            raise faults.busy()
         with self.reading() as sql:
             diagnosis.check_all(sql)
 
     def close(self) -> None:
-        """Close; later calls raise `UnreadableError`. Waits for a statement in progress."""
-        with self._lock, faults.translated(writing=True):
+        """Close; later calls raise `UnreadableError`. Waits for a statement, gives maintenance up."""
+        with self._lock, self._maintenance.kept_out(), faults.translated(writing=True):
             self._open = False
+            self._maintenance.close()
             self._connection.close()
 
     def _migrate(self, version: int, steps: tuple[Migration, ...], key: bytearray) -> None:
@@ -230,3 +297,14 @@ class Database:
                 raise faults.no_file(error) from error
             with faults.translated(writing=True):
                 migrations.apply(self._sql, number, steps[: number + 1])
+
+
+def _deletions(sql: sqlite_utils.Database) -> int:
+    if not sql.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_DUE,)).fetchone():
+        return 0
+    return int(sql.execute(f"SELECT count(*) FROM {_DUE}").fetchone()[0])  # noqa: S608
+
+
+def _discard(draft: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_database(draft)

@@ -24,9 +24,12 @@ from govdesk.errors import (
     UnreadableError,
 )
 
-SQLITE_PERM, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_READONLY = 3, 5, 6, 8
+SQLITE_PERM, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_READONLY, SQLITE_INTERRUPT = 3, 5, 6, 8, 9
 SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_NOTADB = 10, 11, 13, 14, 26
 """Primary result codes (sqlite.org/rescode.html)."""
+
+SHARED_MEMORY_CODES = frozenset({4618, 4874, 5386})
+"""SQLITE_IOERR_SHMOPEN, _SHMSIZE, _SHMMAP: even reading needs room for the write-ahead file's index."""
 
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the kernel says when there is no room: disk, quota, file-size limit."""
@@ -46,7 +49,8 @@ def damaged(found: str, *, code: str = "storage.corrupt") -> CorruptDatabaseErro
 
 def translate(error: driver.Error, *, writing: bool) -> GovDeskError:
     """The GovDesk error for one of the driver's."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if code == SQLITE_FULL:
         return DiskFullError(
@@ -54,7 +58,7 @@ def translate(error: driver.Error, *, writing: bool) -> GovDeskError:
             kept=_KEPT,
             todo="Free some space on the disk that holds the profile, then try again.",
         )
-    if code == SQLITE_IOERR and writing:
+    if code == SQLITE_IOERR and (writing or extended in SHARED_MEMORY_CODES):
         # A quota or a file-size limit arrives as a plain I/O error, not as SQLITE_FULL.
         return DiskFullError(
             "The disk refused to store a change: it is full, over its quota, failing, or gone.",
@@ -74,17 +78,22 @@ def translate(error: driver.Error, *, writing: bool) -> GovDeskError:
     if code == SQLITE_CORRUPT:
         return damaged("a part of it fails its integrity check")
     if code in (SQLITE_BUSY, SQLITE_LOCKED):
-        return InstanceRunningError(
-            "Another program holds the history file.",
-            code="storage.busy",
-            kept=_KEPT,
-            todo="Close the other GovDesk or backup program, then try again.",
-        )
+        return busy()
     if code in (SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN):
         return no_access()
     if isinstance(error, driver.ProgrammingError) and "closed" in str(error):
         return closed()
     return BugError(f"The history refused a statement ({name}).", code="bug.storage", kept=_KEPT)
+
+
+def busy() -> InstanceRunningError:
+    """The error for a file that another program works on."""
+    return InstanceRunningError(
+        "Another program holds the history file.",
+        code="storage.busy",
+        kept=_KEPT,
+        todo="Close the other GovDesk or backup program, then try again.",
+    )
 
 
 def closed() -> UnreadableError:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import GOVDESK, PASSPHRASE, records
+from tests.commands import GOVDESK, PASSPHRASE, govdesk, records
 
 
 class Terminal:
     """`govdesk …` on a terminal of its own."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, term: str = "dumb") -> None:
         self._end, inner = pty.openpty()
         self.process = subprocess.Popen(
             [*GOVDESK, *arguments],
@@ -32,7 +32,7 @@ class Terminal:
                 "PATH": "/usr/bin:/bin",
                 "HOME": str(home.parent),
                 "GOVDESK_HOME": str(home),
-                "TERM": "dumb",
+                "TERM": term,
             },
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  the terminal's Ctrl-C
@@ -81,8 +81,8 @@ class Terminal:
 def start(tmp_path):
     terminals = []
 
-    def start_it(*arguments: str) -> Terminal:
-        terminals.append(Terminal(tmp_path / "home", *arguments))
+    def start_it(*arguments: str, **options: str) -> Terminal:
+        terminals.append(Terminal(tmp_path / "home", *arguments, **options))
         return terminals[-1]
 
     yield start_it
@@ -116,7 +116,7 @@ def test_a_first_conversation_in_the_terminal(start, tmp_path):
     terminal.until("\r\n> ")
     terminal.type("Write a very long story about a harbour town.\n")
     terminal.until("reading")
-    terminal.until(r"\r {10,}\r\w+ \w+ \w+ ")
+    terminal.until(r"\r {10,}\r(\S+ +){3}")
     terminal.type("\x03")
     terminal.until("Stopped")
     terminal.until("\r\n> ")
@@ -127,6 +127,35 @@ def test_a_first_conversation_in_the_terminal(start, tmp_path):
     assert outcomes == ["completed", "cancelled", "cancelled"]
     assert len({record["fields"]["conversation"] for record in log if record["event"] == "turn.outcome"}) == 1
     assert PASSPHRASE not in answer
+
+
+def test_pasting_mistyping_and_ending(start, tmp_path):
+    home = tmp_path / "home"
+    assert govdesk(home, "init", passphrase=PASSPHRASE).returncode == 0
+    terminal = start("chat", term="xterm")
+    terminal.until("Type yes to accept: ")
+    terminal.type("yes\n")
+    terminal.until("Passphrase: ")
+    terminal.type("wrong " + PASSPHRASE + "\n")
+    terminal.until("does not open")
+    terminal.until("Passphrase: ")
+    terminal.type(PASSPHRASE + "\n")
+    terminal.until("> ")
+    # arrow keys move in the line, a bracketed paste is one question, its blank line no end
+    terminal.type("\x1b[200~What flots?\n\nIn one word.\x1b[201~")
+    terminal.until("word")
+    terminal.type("\x1b[D" * 17 + "a\n")
+    terminal.until("> ")
+    terminal.type("First line,\nsecond line,\n\nlast line.\n")  # a terminal that marks no paste
+    terminal.until("> ")
+    terminal.type("\n")
+    terminal.until("> ")
+    terminal.type("/end\n")
+    assert terminal.ended() == 0
+    log = records(home)
+    asked = [record["fields"]["characters"] for record in log if record["event"] == "turn.intent"]
+    assert asked == [len("What floats?\n\nIn one word."), len("First line,\nsecond line,\n\nlast line.")]
+    assert [record["outcome"] for record in log if record["event"] == "unlock"] == ["failure", "success"]
 
 
 def test_the_notice_is_not_accepted(start, tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.commands import PASSPHRASE, govdesk, records
+from tests.commands import GOVDESK, PASSPHRASE, govdesk, records
 
 CANARY = "quartermaine-canary"
 
@@ -57,6 +60,40 @@ def test_a_conversation_goes_on(profile: Path) -> None:
     second = _ask(profile, "--conversation", str(first["conversation"]), "Which word?")
     assert second["conversation"] == first["conversation"]
     assert second["tokens"]["prompt"] > first["tokens"]["prompt"]  # type: ignore[index]
+
+
+def test_a_writer_that_is_killed_stops_the_answer(profile: Path) -> None:
+    """Nothing more is shown, what came is kept, and the next start gives the turn its one outcome."""
+    reading, writing = os.pipe()
+    os.write(writing, PASSPHRASE.encode() + b"\n")
+    os.close(writing)
+    arguments = ["ask", "--max-tokens", "900", "--passphrase-fd", str(reading), "Tell a very long story."]
+    process = subprocess.Popen(
+        [*GOVDESK, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=(reading,),
+        env={"PATH": "/usr/bin:/bin", "HOME": str(profile.parent), "GOVDESK_HOME": str(profile)},
+    )
+    os.close(reading)
+    assert process.stdout is not None
+    shown = b""
+    while len(shown) < 40:
+        part = os.read(process.stdout.fileno(), 4096)
+        assert part, process.communicate()
+        shown += part
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (writer,) = [pid for pid in children if b"auditd" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(writer), signal.SIGKILL)
+    rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 5, errors
+    assert b"The audit writer ended" in errors
+    assert len(rest) < 400
+    turn = [record["object"] for record in records(profile) if record["event"] == "turn.intent"][-1]
+    assert not [one for one in records(profile) if one["object"] == turn and one["event"] == "turn.outcome"]
+    _ask(profile, "Hello")
+    outcomes = [one for one in records(profile) if one["object"] == turn and one["event"] == "turn.outcome"]
+    assert [one["outcome"] for one in outcomes] == ["interrupted"]
 
 
 def test_a_private_key_is_denied_and_never_stored(profile: Path) -> None:

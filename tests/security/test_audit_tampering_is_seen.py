@@ -23,7 +23,7 @@ from govdesk.audit.store import SEGMENT_NAME
 from govdesk.audit.verify import verify
 from govdesk.audit.writer import Writer
 from govdesk.errors import AuditClosedError
-from tests.audit_logs import Clock, Quick, build, entry, lines_of, officer
+from tests.audit_logs import Clock, Quick, build, entry, lines_of, officer, slot_of
 
 EXAMPLES = int(os.environ.get("GOVDESK_FUZZ_EXAMPLES", "1000"))
 RECORDS = 24
@@ -45,7 +45,7 @@ def read_state(folder: Path) -> State:
 
 def write_state(folder: Path, at: State) -> None:
     slots = [bytes(state.SLOT_BYTES)] * 2
-    slots[at.slot] = state.encode(at)
+    slots[at.slot] = slot_of(at)
     (folder / state.NAME).write_bytes(b"".join(slots))
 
 

@@ -229,6 +229,7 @@ MAKER = """
     from pathlib import Path
     from govdesk.app import new_profile
     from govdesk.config import Profile
+    from govdesk.session.key_slots import KeySlots
     from govdesk import crypto
 
     # the slow function is not what is tested here
@@ -243,7 +244,8 @@ MAKER = """
                 os._exit(9)
 
     sys.addaudithook(step)
-    print(new_profile.create(Profile(Path(sys.argv[1])), "a passphrase for a test", iterations=600_000))
+    quick = lambda path: KeySlots(path, iterations=600_000)
+    print(new_profile.create(Profile(Path(sys.argv[1])), "a passphrase for a test", quick))
 """
 
 
@@ -256,7 +258,7 @@ def test_a_crash_at_any_step_of_making_a_profile_leaves_one_that_can_be_made(tmp
             [sys.executable, "-c", script, str(home), str(fatal)], capture_output=True, text=True, check=False
         )
 
-    crashes = 0
+    crashes = finished = 0
     for fatal in range(1, 100):
         home = tmp_path / str(fatal)
         home.mkdir()
@@ -267,15 +269,77 @@ def test_a_crash_at_any_step_of_making_a_profile_leaves_one_that_can_be_made(tmp
         assert first.returncode == 9, first.stderr
         crashes += 1
         if not profile.exists:
+            finished += profile.database.exists()
             again = make(home, 0)
             assert again.returncode == 0, again.stderr
+            code = again.stdout.strip()
+            keys = KeySlots(profile.key_slots, minimum_iterations=1).unlock_with_recovery(code)
+            with keys, keys[Purpose.DATABASE].use() as key:
+                Database.open(profile.database, key).close()
         assert profile.exists
-        assert not profile.unfinished_key_slots.exists()
+        assert {file.name for file in home.iterdir()} == {"keys.json", "history.db"}
         assert profile.database.stat().st_size > 0
-        assert not list(home.glob("*.new*"))
-    print(f"{crashes} crashes while a profile was made: each could be made again")
+    print(f"{crashes} crashes while a profile was made: each could be made again, {finished} were finished")
     assert crashes >= 6
+    assert finished >= 1
     assert first.stdout.strip()
+
+
+def quick(path):
+    return KeySlots(path, minimum_iterations=1, iterations=10)
+
+
+PASSPHRASE = "a passphrase for a test"
+
+
+def unfinished(home):
+    """A profile whose making stopped right before the history took its name."""
+    slots = quick(Profile(home).unfinished_key_slots)
+    keys, _ = slots.create(PASSPHRASE)
+    with keys, keys[Purpose.DATABASE].use() as key:
+        Database.make(Profile(home).unfinished_database, key)
+
+
+@pytest.mark.parametrize("stopped", ["before the history", "at the history", "between the names"])
+def test_a_history_restored_beside_an_unfinished_profile_is_not_touched(tmp_path, stopped):
+    """Its keys are missing: no try with any passphrase removes, replaces or changes it."""
+    profile = Profile(tmp_path)
+    unfinished(tmp_path)
+    if stopped == "before the history":
+        profile.unfinished_database.unlink()
+    elif stopped == "between the names":
+        profile.unfinished_database.rename(profile.database)
+    Database.create(tmp_path / "backup.db", bytearray(KEY)).close()
+    (tmp_path / "backup.db").replace(profile.database)
+    before = profile.database.read_bytes()
+    for passphrase in (PASSPHRASE, "another passphrase for a test"):
+        with pytest.raises(HomeError) as caught:
+            new_profile.create(profile, passphrase, quick)
+        assert caught.value.code == "home.keys-missing"
+        assert profile.database.read_bytes() == before
+    assert not profile.exists
+
+
+def test_a_profile_that_lacks_only_its_last_name_is_finished_with_its_passphrase(tmp_path):
+    profile = Profile(tmp_path)
+    unfinished(tmp_path)
+    profile.unfinished_database.rename(profile.database)
+    with pytest.raises(HomeError):
+        new_profile.create(profile, "another passphrase for a test", quick)
+    code = new_profile.create(profile, PASSPHRASE, quick)
+    for keys in (
+        quick(profile.key_slots).unlock(PASSPHRASE),
+        quick(profile.key_slots).unlock_with_recovery(code),
+    ):
+        with keys, keys[Purpose.DATABASE].use() as key:
+            Database.open(profile.database, key).close()
+
+
+def test_a_write_ahead_file_without_its_history_is_not_taken_in(tmp_path):
+    (tmp_path / "history.db-wal").write_bytes(b"pages of a history that is elsewhere")
+    with pytest.raises(HomeError) as caught:
+        new_profile.create(Profile(tmp_path), PASSPHRASE, quick)
+    assert caught.value.code == "home.keys-missing"
 
 
 def test_a_history_whose_keys_are_missing_is_not_replaced(tmp_path):
@@ -292,7 +356,7 @@ def test_a_history_whose_keys_are_missing_is_not_replaced(tmp_path):
 
 def test_a_profile_is_not_made_over_another(tmp_path):
     profile = Profile(tmp_path)
-    new_profile.create(profile, "a passphrase for a test", iterations=600_000)
+    new_profile.create(profile, "a passphrase for a test", quick)
     before = profile.key_slots.read_bytes(), profile.database.read_bytes()
     with pytest.raises(HomeError) as caught:
         new_profile.create(profile, "another passphrase for a test")

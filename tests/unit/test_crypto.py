@@ -58,5 +58,23 @@ def test_sealing_binds_key_and_info() -> None:
             crypto.open_sealed(key, changed, info=info)
 
 
+def test_calibration_is_measured_whole_and_raised_until_it_takes_long_enough() -> None:
+    """A machine whose short probe looks slow (its clock was still rising): the first number is too small."""
+    asked: list[int] = []
+
+    def measure(iterations: int) -> float:
+        asked.append(iterations)
+        return iterations / (1_000_000 if iterations == 100_000 else 3_000_000)
+
+    found = crypto.calibrate_pbkdf2(1.0, measure)
+    assert found / 3_000_000 >= 1.0
+    assert asked[-1] == found, "the number that is used was measured"
+    assert len(asked) == 3
+
+
+def test_calibration_has_an_end() -> None:
+    assert crypto.calibrate_pbkdf2(1.0, lambda _: 0.0) == crypto.MAX_PBKDF2_ITERATIONS
+
+
 def test_calibration_never_goes_under_the_floor() -> None:
     assert crypto.calibrate_pbkdf2(target_seconds=0.0) == crypto.MIN_PBKDF2_ITERATIONS

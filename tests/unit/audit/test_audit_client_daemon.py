@@ -208,3 +208,44 @@ def test_an_unopened_client_does_not_believe_a_record(ends: Pair) -> None:
     with pytest.raises(AuditClosedError) as error:
         client.append(entry(0))
     assert error.value.code == "audit.frame"
+
+
+def test_a_writer_that_is_there_lets_the_session_go_on(ends: Pair, tmp_path: Path) -> None:
+    ends.start(tmp_path / "a")
+    client = AuditClient(ends.session)
+    client.open()
+    client.require_open()
+    assert client.append(entry(0)) == 1
+    client.require_open()
+    assert client.closed_code == ""
+
+
+def test_a_writer_that_has_gone_is_found_out_without_a_record(ends: Pair, tmp_path: Path) -> None:
+    ends.start(tmp_path / "a")
+    client = AuditClient(ends.session)
+    client.open()
+    ends.session.send(Shutdown())
+    assert ends.thread is not None
+    ends.thread.join(10)
+    for _ in range(2):
+        with pytest.raises(AuditClosedError) as caught:
+            client.require_open()
+        assert caught.value.code == "audit.gone"
+    with pytest.raises(AuditClosedError):
+        client.append(entry(0))
+
+
+def test_a_writer_that_speaks_unasked_is_one_that_has_gone(ends: Pair, tmp_path: Path) -> None:
+    client = AuditClient(ends.session)
+    ends.writer.send(Recorded(7, "0" * 96))
+    with pytest.raises(AuditClosedError):
+        client.require_open()
+
+
+def test_who_asks_just_now_finds_out_by_itself(ends: Pair, tmp_path: Path) -> None:
+    """The answer that is on its way to somebody else is no surprise."""
+    client = AuditClient(ends.session)
+    ends.writer.send(LogOpened("0" * 32, 1, False))
+    with client._asking:
+        client.require_open()
+    assert client.closed_code == ""

@@ -5,17 +5,22 @@ The reader below is written from the document with the standard library alone.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 import re
 import unicodedata
 
-from govdesk.audit import chain, failures, record, report, state
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from govdesk import crypto
+from govdesk.audit import chain, failures, record, report
 from govdesk.audit.state import State
 from govdesk.config import RESOURCES
 from govdesk.domain.record import Entry, Event
-from tests.audit_logs import Clock
+from tests.audit_logs import Clock, slot_of
 
 DOCUMENT = RESOURCES / "docs" / "audit-format.md"
 LOG = "000102030405060708090a0b0c0d0e0f"
@@ -79,7 +84,7 @@ def test_the_vector_is_what_the_code_makes() -> None:
     lines, keys, at = vector()
     assert block("lines").split("\n") == lines
     assert block("keys").split("\n") == [f"K{number} = {key}" for number, key in enumerate(keys)]
-    text, check = state.encode(at).rstrip(b"\0").decode().rstrip("\n").split("\n")
+    text, check = slot_of(at).rstrip(b"\0").decode().rstrip("\n").split("\n")
     assert block("state") == f"{text}\n{check}"
 
 
@@ -111,7 +116,33 @@ def test_the_document_names_what_there_is() -> None:
         assert attack.value in text, attack
     for code in failures.CODES:
         assert f"`{code}`" in text, code
+    for event in Event:
+        assert f"`{event.value}`" in text, event
     for name in (*record.Record.__struct_fields__, *State.__struct_fields__):
         assert f"`{name}`" in text, name
     for number in (65_536, 4096, 262_144, 2**30):
         assert f"{number:,}" in text, number
+
+
+def test_a_sealed_first_key_opens_as_the_document_says() -> None:
+    """HPKE's key schedule by hand (RFC 9180 5.1, base mode), from the parts in the order that is written there."""
+    private, public = crypto.new_sealing_key()
+    key = bytearray(range(48))
+    sealed = base64.b64decode(chain.seal_first_key(public, key, LOG))
+    encapsulated, ciphertext = sealed[:1568], sealed[1568:]
+    assert len(ciphertext) == 48 + 16
+    suite = b"HPKE" + b"\x00\x42" + b"\x00\x02" + b"\x00\x02"
+
+    def extract(salt: bytes, label: bytes, material: bytes) -> bytes:
+        return hmac.digest(salt or bytes(48), b"HPKE-v1" + suite + label + material, "sha384")
+
+    def expand(secret: bytes, label: bytes, info: bytes, length: int) -> bytes:
+        labelled = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info
+        return hmac.digest(secret, labelled + b"\x01", "sha384")[:length]
+
+    info = b"govdesk audit v1 first key " + LOG.encode()
+    shared = serialization.load_pem_private_key(private.encode(), None).decapsulate(encapsulated)  # type: ignore[union-attr]
+    context = b"\x00" + extract(b"", b"psk_id_hash", b"") + extract(b"", b"info_hash", info)
+    secret = extract(shared, b"secret", b"")
+    aead = AESGCM(expand(secret, b"key", context, 32))
+    assert aead.decrypt(expand(secret, b"base_nonce", context, 12), ciphertext, b"") == bytes(key)

@@ -11,6 +11,7 @@ import pytest
 
 from govdesk.audit import record, state
 from govdesk.audit.failures import CODES, closed, code_of
+from govdesk.audit.files import Files
 from govdesk.audit.record import Who
 from govdesk.audit.report import LogState
 from govdesk.audit.store import LOCK_NAME, SEGMENT_NAME
@@ -18,7 +19,7 @@ from govdesk.audit.verify import verify
 from govdesk.audit.writer import RESERVE_BYTES, RESERVE_NAME, Writer
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError
-from tests.audit_logs import Clock, Faulty, Quick, build, entry, lines_of, officer
+from tests.audit_logs import Clock, Faulty, Quick, build, entry, lines_of, officer, slot_of
 
 
 def opened(folder: Path, **options: object) -> Writer:
@@ -81,8 +82,10 @@ def test_order_record_sync_state_sync(tmp_path: Path) -> None:
     calls: list[str] = []
 
     class Spy(Quick):
-        def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
-            calls.append("record" if part.startswith(b'{"event"') else "state" if part[0] else "forget")
+        def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
+            calls.append(
+                "record" if bytes(part).startswith(b'{"event"') else "state" if part[0] else "forget"
+            )
             return super().write_at(descriptor, part, offset)
 
         def sync(self, descriptor: int) -> None:
@@ -93,6 +96,74 @@ def test_order_record_sync_state_sync(tmp_path: Path) -> None:
     writer.append(entry(0))
     assert calls == ["record", "sync", "state", "sync", "forget"]
     writer.close()
+
+
+def paths_of(calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [call for call in calls if call[1]]
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What the real operations ask of the disk: which call, on which file of the log."""
+    calls: list[tuple[str, str]] = []
+    real = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "fsync")}
+
+    def spy(name: str) -> object:
+        def call(descriptor: int, *arguments: object) -> object:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            calls.append((name, path.name if tmp_path in path.parents else ""))
+            return real[name](descriptor, *arguments)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, spy(name))
+    return calls
+
+
+def test_a_new_log_is_durable_with_its_name(tmp_path: Path, disk: list[tuple[str, str]]) -> None:
+    """State and its name before the segment; the first record before anybody is told."""
+    Writer(tmp_path / "a", Clock(), files=Files()).close()
+    assert paths_of(disk) == [
+        ("pwrite", state.NAME),
+        ("fdatasync", state.NAME),
+        ("fsync", "a"),
+        ("fsync", "a"),
+        ("pwrite", state.NAME),  # the slot of the past
+        ("pwrite", SEGMENT_NAME),
+        ("fdatasync", SEGMENT_NAME),
+        ("pwrite", state.NAME),
+        ("fdatasync", state.NAME),
+        ("pwrite", state.NAME),
+    ]
+
+
+def test_a_record_is_durable_before_it_is_acknowledged(tmp_path: Path, disk: list[tuple[str, str]]) -> None:
+    """Over the operating system's own calls: a seam that forgot to sync would be seen here."""
+    writer = Writer(tmp_path / "a", Clock(), files=Files())
+    disk.clear()
+    writer.append(entry(0))
+    assert paths_of(disk) == [
+        ("pwrite", SEGMENT_NAME),
+        ("fdatasync", SEGMENT_NAME),
+        ("pwrite", state.NAME),
+        ("fdatasync", state.NAME),
+        ("pwrite", state.NAME),
+    ]
+    writer.close()
+
+
+def test_torn_bytes_are_durable_with_their_name_before_they_are_cut(
+    tmp_path: Path, disk: list[tuple[str, str]]
+) -> None:
+    build(tmp_path / "a", 1)
+    with (tmp_path / "a" / SEGMENT_NAME).open("ab") as file:
+        file.write(b'{"event":"turn.out')
+    disk.clear()
+    Writer(tmp_path / "a", Clock(), files=Files()).close()
+    kept = [call for call in paths_of(disk) if call[1].startswith("torn-") or call[0] == "fsync"]
+    assert [call for call, _ in kept] == ["pwrite", "fdatasync", "fsync"]
+    assert disk.index(kept[-1]) < disk.index(("fdatasync", SEGMENT_NAME))
 
 
 def test_two_writers(tmp_path: Path) -> None:
@@ -165,8 +236,8 @@ def test_an_adopted_record_is_written_again_first(tmp_path: Path) -> None:
     calls: list[object] = []
 
     class Spy(Quick):
-        def write_at(self, descriptor: int, part: bytes, offset: int) -> int:
-            calls.append(part)
+        def write_at(self, descriptor: int, part: memoryview, offset: int) -> int:
+            calls.append(bytes(part))
             return super().write_at(descriptor, part, offset)
 
         def sync(self, descriptor: int) -> None:
@@ -234,7 +305,7 @@ def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     assert at is not None
     newer = msgspec.structs.replace(at, format=2)
     slots = [bytes(state.SLOT_BYTES)] * 2
-    slots[newer.slot] = state.encode(newer)
+    slots[newer.slot] = slot_of(newer)
     (folder / state.NAME).write_bytes(b"".join(slots))
     before = (folder / SEGMENT_NAME).read_bytes()
     assert refused(folder) == "audit.newer"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import pytest
@@ -25,7 +25,7 @@ from govdesk.domain.turn import (
     Sampling,
     Usage,
 )
-from govdesk.errors import AuditClosedError, BugError, DiskFullError, WorkerError
+from govdesk.errors import AuditClosedError, BugError, DiskFullError, UsageError, WorkerError
 
 MODEL = ModelInfo("M", ModelDigest("d" * 96), 4096)
 
@@ -42,9 +42,14 @@ class Audit:
     log: Log
     entries: list[Entry] = field(default_factory=list)
     fails_at: Event | None = None
+    gone: bool = False
+
+    def require_open(self) -> None:
+        if self.gone:
+            raise AuditClosedError("gone")
 
     def append(self, entry: Entry) -> RecordSeq:
-        if entry.event is self.fails_at:
+        if self.gone or entry.event is self.fails_at:
             raise AuditClosedError("closed")
         self.log.steps.append(entry.event.value)
         self.entries.append(entry)
@@ -55,14 +60,19 @@ class Audit:
 
 
 SSN = "SECRETWORD"
+STORED_ONLY = "SHOWNWORD"
+"""What redaction for storage finds and the other directions do not: each direction must have been asked."""
+PLACEHOLDERS = {Direction.PROMPT: "[US_SSN]", Direction.OUTPUT: "[US_SSN]", Direction.STORAGE: "[STORED]"}
 
 
 @dataclass
 class Stream:
-    """Holds one character back, replaces SSN, blocks at BLOCKME: enough to see that the line obeys it."""
+    """Holds characters back, replaces its word, blocks at BLOCKME: enough to see that the line obeys it."""
 
     buffer: str = ""
     blocked: bool = False
+    word: str = SSN
+    placeholder: str = "[US_SSN]"
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -82,9 +92,9 @@ class Stream:
             return ""
         if cut <= 0:
             return ""
-        if SSN in self.buffer:
+        if self.word in self.buffer:
             self.findings = (Finding(0, 10, EntityType("US_SSN"), 1.0, "r", Operator.REDACT),)
-            self.buffer = self.buffer.replace(SSN, "[US_SSN]")
+            self.buffer = self.buffer.replace(self.word, self.placeholder)
         out, self.buffer = self.buffer[:cut], self.buffer[cut:]
         return out
 
@@ -95,11 +105,13 @@ class Redactor:
 
     def redact(self, text: str, direction: Direction) -> Redacted:
         self.log.steps.append(f"redact {direction.value}")
-        findings = (Finding(0, 10, EntityType("US_SSN"), 1.0, "r", Operator.REDACT),) if SSN in text else ()
-        return Redacted(text.replace(SSN, "[US_SSN]"), findings)
+        word = {Direction.PROMPT: SSN, Direction.STORAGE: STORED_ONLY}[direction]
+        findings = (Finding(0, 10, EntityType("US_SSN"), 1.0, "r", Operator.REDACT),) if word in text else ()
+        return Redacted(text.replace(word, PLACEHOLDERS[direction]), findings)
 
     def stream(self, direction: Direction) -> Stream:
-        return Stream()
+        word = {Direction.OUTPUT: SSN, Direction.STORAGE: STORED_ONLY}[direction]
+        return Stream(word=word, placeholder=PLACEHOLDERS[direction])
 
 
 @dataclass
@@ -115,6 +127,7 @@ class Inference:
     log: Log
     pieces: tuple[object, ...] = ("An answer ", "in parts.")
     cancelled: bool = False
+    left: bool = False
     seen: tuple[tuple[Role, str], ...] = ()
 
     def model(self) -> ModelInfo:
@@ -122,18 +135,22 @@ class Inference:
 
     def answer(
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
-    ) -> Iterator[Reading | Piece | Stopped]:
+    ) -> Generator[Reading | Piece | Stopped, None, None]:
         self.log.steps.append("inference")
         self.seen = history
-        yield Reading(1, 1)
-        for piece in self.pieces:
-            if self.cancelled:
-                yield Stopped("cancelled", Usage(answer_tokens=1))
-                return
-            if isinstance(piece, BaseException):
-                raise piece
-            yield Piece(str(piece))
-        yield Stopped("end", Usage(prompt_tokens=3, answer_tokens=2))
+        try:
+            yield Reading(1, 1)
+            for piece in self.pieces:
+                if self.cancelled:
+                    yield Stopped("cancelled", Usage(answer_tokens=1))
+                    return
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield Piece(str(piece))
+            yield Stopped("end", Usage(prompt_tokens=3, answer_tokens=2))
+        except GeneratorExit:
+            self.left = True
+            raise
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -146,7 +163,9 @@ class Store:
     prompts: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     open: tuple[TurnId, ...] = ()
-    fails_on_append: bool = False
+    appends_that_fail: int = 0
+    append_error: Exception = field(default_factory=lambda: DiskFullError("The disk is full."))
+    finish_error: Exception | None = None
 
     def create(self, title: str, marking: str, now_utc_ns: int) -> ConversationId:
         return ConversationId("c1")
@@ -161,12 +180,15 @@ class Store:
         self.rows[turn] = []
 
     def append_answer(self, turn: TurnId, text: str) -> None:
-        if self.fails_on_append:
-            raise DiskFullError("The disk is full.", code="disk.full")
+        if self.appends_that_fail:
+            self.appends_that_fail -= 1
+            raise self.append_error
         self.log.steps.append("store answer")
         self.rows[turn].append(text)
 
     def finish_turn(self, turn, outcome, findings, model, usage, record, now_utc_ns) -> None:
+        if self.finish_error is not None:
+            raise self.finish_error
         self.log.steps.append("store outcome")
         assert turn not in self.outcomes
         self.outcomes[turn] = outcome
@@ -328,11 +350,68 @@ def test_a_view_that_goes_away_leaves_one_outcome(line: Line) -> None:
 
 
 def test_a_full_disk_is_said_and_still_recorded(line: Line) -> None:
-    line.store.fails_on_append = True
+    line.store.appends_that_fail = 100
     ended = _ended(line.run())
     assert ended.outcome is Outcome.FAILED
     assert "disk" in ended.explanation
     assert line.audit.outcomes() == ["failed"]
+
+
+def test_a_disk_that_was_full_for_a_moment_leaves_no_hole(line: Line) -> None:
+    line.inference.pieces = tuple(f"part {number} of the answer, " for number in range(8))
+    line.store.appends_that_fail = 2
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.COMPLETED
+    assert "".join(line.store.rows[ended.turn]) == ended.text
+    assert len(line.store.rows[ended.turn]) > 1, "it was stored as it streamed"
+
+
+def test_what_an_answer_failed_to_store_at_its_last_tick_is_stored_at_its_end(line: Line) -> None:
+    line.inference.pieces = ("A beginning that is long. ", "A middle that is long. ", WorkerError("Crashed."))
+    line.store.appends_that_fail = 1
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.FAILED
+    assert "".join(line.store.rows[ended.turn]) == ended.text != ""
+
+
+def test_the_prompt_and_the_answer_are_redacted_for_storage_too(line: Line) -> None:
+    line.inference.pieces = (f"The {STORED_ONLY} is shown, ", "and not stored.")
+    ended = _ended(line.run(f"My {STORED_ONLY}."))
+    assert line.store.prompts == ["My [STORED]."]
+    assert STORED_ONLY in ended.text
+    assert "".join(line.store.rows[ended.turn]) == ended.text.replace(STORED_ONLY, "[STORED]")
+
+
+def test_a_bug_of_storage_is_raised_after_the_outcome(line: Line) -> None:
+    line.store.appends_that_fail, line.store.append_error = 100, BugError("ours", code="bug.storage")
+    with pytest.raises(BugError):
+        line.run()
+    assert line.audit.outcomes() == ["failed"]
+    assert line.audit.entries[-1].fields["rule"] == "bug.storage"
+
+
+def test_a_conversation_that_was_deleted_meanwhile_gives_one_outcome_and_is_said(line: Line) -> None:
+    gone = UsageError("The conversation was deleted.", code="storage.no-turn")
+    line.store.appends_that_fail, line.store.append_error, line.store.finish_error = 100, gone, gone
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.FAILED
+    assert ended.explanation == "The conversation was deleted."
+    assert line.audit.outcomes() == ["failed"]
+
+
+def test_a_writer_that_goes_while_the_answer_streams_stops_it(line: Line) -> None:
+    line.inference.pieces = tuple(f"part {number} of the answer, " for number in range(50))
+    shown = ""
+    with pytest.raises(AuditClosedError):
+        for event in line.chat.run_turn(None, "Hello"):
+            if isinstance(event, Released):
+                shown += event.text
+                line.audit.gone = len(shown) > 60
+    assert len(shown) < 100, "nothing more was shown"
+    assert line.inference.left, "the worker was left"
+    (stored,) = line.store.rows.values()
+    assert "".join(stored).startswith(shown), "what came is kept"
+    assert line.store.outcomes == {}, "the next start gives it its one outcome"
 
 
 def test_when_the_outcome_cannot_be_recorded_nothing_goes_on(line: Line) -> None:

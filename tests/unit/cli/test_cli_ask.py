@@ -1,83 +1,76 @@
-"""The terminal's conversation: the notice comes first, and a session that nobody uses locks."""
+"""`govdesk ask` keeps answers on standard output and what is said of them beside it."""
 
 import argparse
 import io
-import os
-import time
 
 import pytest
 
-from govdesk.cli import ask, entry
-from govdesk.session.state import SessionState
-from tests.fakes import PASSPHRASE, FakeDesk, policy
-
-PARSED = argparse.Namespace(passphrase_fd=None)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
+from govdesk.cli import ask
+from govdesk.domain.ids import ConversationId
+from govdesk.errors import UsageError
+from tests.fakes import PASSPHRASE, FakeDesk, Script, finding
 
 
-@pytest.fixture
-def waiting(monkeypatch):
-    """Standard input on which nobody types."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading) as silent:
-        monkeypatch.setattr("sys.stdin", silent)
-        yield
-    os.close(writing)
+class Bytes:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+
+def parsed(**options):
+    given = {"prompt": "Hello", "file": None, "conversation": None, "json": False, "passphrase_fd": 3}
+    return argparse.Namespace(**{**given, "max_tokens": 10, "temperature": 0.0, "seed": None, **options})
 
 
 @pytest.fixture
-def unlocked():
-    clock = Clock()
-    desk = FakeDesk(policy(idle_lock_seconds=100), clock=clock)
-    desk.record_consent("test")
-    desk.unlock(PASSPHRASE)
-    return desk, clock
+def desk(monkeypatch):
+    made = FakeDesk()
+    run_turn = type(made.chat).run_turn
+    monkeypatch.setattr(
+        type(made.chat),
+        "run_turn",
+        lambda self, conversation, prompt, _: run_turn(self, conversation, prompt),
+    )
+    monkeypatch.setattr(ask.entry.passphrase, "read", lambda *_: PASSPHRASE)
+    return made
 
 
-def test_a_prompt_that_waits_too_long_ends(monkeypatch, waiting, unlocked):
-    desk, clock = unlocked
-    monkeypatch.setattr(ask, "_LOOK_SECONDS", 0.02)
-    clock.now = 100
-    started = time.monotonic()
-    assert ask._line(desk) == ""
-    assert time.monotonic() - started < 5
-    assert desk.session.state is SessionState.LOCKING
+def test_marking_and_warning_stand_before_and_what_was_redacted_after(desk, capsys):
+    desk.chat.script = Script(
+        prompt_findings=(finding("US_SSN"), finding("US_SSN")), answer_findings=(finding("PHONE_NUMBER"),)
+    )
+    assert ask.run(parsed(), desk) == 0
+    said = capsys.readouterr()
+    assert said.out == "Hello there.\n"
+    before, after = said.err.splitlines()
+    assert before == f"{desk.policy.policy.system_high}   {desk.policy.warning}"
+    assert after == "redacted: US_SSN × 2, PHONE_NUMBER × 1"
 
 
-def test_what_was_typed_too_late_is_not_asked(monkeypatch, unlocked):
-    desk, clock = unlocked
-    monkeypatch.setattr("sys.stdin", io.StringIO("What is a port?\n"))
-    clock.now = 100
-    assert ask._line(desk) == ""
+def test_nothing_redacted_nothing_said(desk, capsys):
+    ask.run(parsed(), desk)
+    assert "redacted" not in capsys.readouterr().err
 
 
-def test_a_line_in_time_is_asked_and_starts_the_time_again(monkeypatch, unlocked):
-    desk, clock = unlocked
-    monkeypatch.setattr("sys.stdin", io.StringIO("What is a port?\n"))
-    clock.now = 99
-    assert ask._line(desk) == "What is a port?"
-    assert desk.session.idle_seconds_left == 100
+def test_json_is_alone(desk, capsys):
+    desk.chat.script = Script(prompt_findings=(finding("US_SSN"),))
+    ask.run(parsed(json=True), desk)
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.count("\n") == 1
+    assert '"findings":{"US_SSN":1}' in said.out
 
 
-def test_the_notice_stands_before_the_passphrase_and_is_recorded(monkeypatch, capsys):
-    desk = FakeDesk()
-    seen = []
+def test_a_conversation_that_is_not_there_is_not_asked(desk):
+    with pytest.raises(UsageError):
+        ask.run(parsed(conversation=ConversationId("nowhere")), desk)
+    assert desk.chat.prompts == []
 
-    def read(_parsed, prompt):
-        seen.append((prompt, capsys.readouterr().err, tuple(desk.calls)))
-        return PASSPHRASE
 
-    monkeypatch.setattr(entry.passphrase, "read", read)
-    entry.unlock(PARSED, desk)
-    ((prompt, shown, before),) = seen
-    assert desk.policy.policy.consent.text in shown
-    assert desk.policy.warning in shown
-    assert prompt == "I agree; my passphrase: "
-    assert before == ()
-    assert desk.calls == ["consent passphrase typed below the notice", "unlock"]
+def test_more_input_than_is_taken_is_refused_and_not_cut(desk, monkeypatch):
+    monkeypatch.setattr(ask, "MAX_STDIN_BYTES", 100)
+    monkeypatch.setattr("sys.stdin", Bytes(b"x" * 100))
+    ask.run(parsed(prompt="-"), desk)
+    assert desk.chat.prompts == ["x" * 100]
+    monkeypatch.setattr("sys.stdin", Bytes(b"x" * 101))
+    with pytest.raises(UsageError, match="larger"):
+        ask.run(parsed(prompt="-"), desk)

@@ -9,9 +9,9 @@ import pytest
 
 from govdesk import crypto
 from govdesk.errors import BugError, DiskFullError, HomeError, KeySlotError, UsageError, WrongPassphraseError
-from govdesk.session import slot_file
+from govdesk.session import key_slots, slot_file
 from govdesk.session.key_slots import KeySlots, MachineSecret
-from govdesk.session.keys import Purpose
+from govdesk.session.keys import DataKeys, Purpose
 from govdesk.session.recovery import RecoveryCode
 
 PASSPHRASE = "seven quiet herons wade"
@@ -355,3 +355,70 @@ def test_keys_cannot_be_copied(slots):
     for copier in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError):
             copier(keys[Purpose.DATABASE])
+
+
+# ── nothing of a key stays behind ────────────────────────────────────────────
+
+
+@pytest.fixture
+def profile_keys(monkeypatch):
+    """Every copy of the profile key that is held as one that can be overwritten."""
+    seen = []
+    unwrap, wrap = key_slots._unwrap_slot, key_slots._wrap_data_key
+
+    def note_unwrapped(*arguments):
+        seen.append(unwrap(*arguments))
+        return seen[-1]
+
+    def note_wrapping(profile_key, *arguments):
+        seen.append(profile_key)
+        return wrap(profile_key, *arguments)
+
+    monkeypatch.setattr(key_slots, "_unwrap_slot", note_unwrapped)
+    monkeypatch.setattr(key_slots, "_wrap_data_key", note_wrapping)
+    return seen
+
+
+def test_the_profile_key_is_overwritten_after_each_use(tmp_path, profile_keys):
+    slots = KeySlots(tmp_path / "keys.json", minimum_iterations=1, iterations=10)
+    _, code = slots.create("a passphrase")
+    slots.unlock("a passphrase")
+    slots.unlock_with_recovery(code.text)
+    slots.change_passphrase("a passphrase", "another passphrase")
+    slots.reset_passphrase(code.text, "a third passphrase")
+    slots.renew_recovery("a third passphrase")
+    assert len(profile_keys) >= 7
+    assert all(len(key) == 32 and not any(key) for key in profile_keys)
+
+
+def test_the_data_keys_are_overwritten_when_the_file_cannot_be_written(tmp_path, monkeypatch):
+    made = []
+    init = DataKeys.__init__
+
+    def note(self, holders):
+        init(self, holders)
+        made.append(self)
+
+    def full(*_):
+        raise DiskFullError("full")
+
+    monkeypatch.setattr(DataKeys, "__init__", note)
+    monkeypatch.setattr(key_slots.slot_file, "write", full)
+    with pytest.raises(DiskFullError):
+        KeySlots(tmp_path / "keys.json", minimum_iterations=1, iterations=10).create("a passphrase")
+    assert len(made) == 2
+    assert all(keys.wiped for keys in made)
+
+
+def test_a_renewed_recovery_code_replaces_the_one_before(tmp_path):
+    slots = KeySlots(tmp_path / "keys.json", minimum_iterations=1, iterations=10)
+    keys, first = slots.create("a passphrase")
+    second = slots.renew_recovery("a passphrase")
+    with pytest.raises(WrongPassphraseError):
+        slots.unlock_with_recovery(first.text)
+    with keys[Purpose.DATABASE].use() as expected:
+        for opened in (slots.unlock_with_recovery(second.text), slots.unlock("a passphrase")):
+            with opened[Purpose.DATABASE].use() as key:
+                assert key == expected
+    with pytest.raises(WrongPassphraseError):
+        slots.renew_recovery("a wrong passphrase")

@@ -97,8 +97,23 @@ def test_what_is_not_there_is_said(store):
         with pytest.raises(UsageError) as caught:
             call()
         assert caught.value.code == "storage.no-conversation"
-    with pytest.raises(BugError):
+    with pytest.raises(UsageError) as caught:
         store.append_answer(TurnId("t"), "a")
+    assert caught.value.code == "storage.no-turn"
+
+
+def test_a_conversation_that_is_deleted_while_its_answer_streams_is_said(store):
+    conversation = store.create("x", "", 1)
+    store.begin_turn(conversation, TurnId("t"), "q", (), "", "", 1)
+    store.append_answer(TurnId("t"), "a")
+    store.delete(conversation)
+    for call in (
+        lambda: store.append_answer(TurnId("t"), "b"),
+        lambda: store.finish_turn(TurnId("t"), Outcome.COMPLETED, (), None, Usage(), RecordSeq(1), 2),
+    ):
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert caught.value.code == "storage.no-turn"
 
 
 def test_a_turn_id_used_twice_changes_nothing(store):

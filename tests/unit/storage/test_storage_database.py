@@ -396,9 +396,9 @@ def test_no_space_to_clean_after_a_deletion_is_said_and_loses_nothing(path, key)
     database.close()
 
 
-def mounted(folder):
+def mounted(folder, size="1m"):
     return subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
     )
 
 
@@ -421,6 +421,59 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, key):
     database.close()
 
 
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs a small mounted disk")
+def test_no_room_for_a_new_history_leaves_nothing_behind(tmp_path, key):
+    """From no room at all to just enough, in steps of one page: made whole, or not at all."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    refusals = made = 0
+    for kilobytes in range(8, 260, 4):
+        if mounted(folder, f"{kilobytes}k").returncode != 0:
+            pytest.skip("mounting is not allowed here")
+        path = folder / "history.db"
+        try:
+            Database.create(path, key).close()
+            made += 1
+            Database.open(path, key).close()
+        except DiskFullError:
+            refusals += 1
+            if not made:
+                assert list(folder.iterdir()) == [], kilobytes
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+        if made >= 3:
+            break
+    assert refusals > 10
+    assert made == 3
+
+
+def test_a_history_is_made_without_a_file_beside_it(path, key, monkeypatch):
+    """Nothing of it may be in a write-ahead file when it takes its name."""
+    names = []
+    rename = type(path).rename
+
+    def look(draft, target):
+        names.append(sorted(file.name for file in path.parent.iterdir()))
+        return rename(draft, target)
+
+    monkeypatch.setattr(type(path), "rename", look)
+    Database.make(path, key)
+    assert names == [["history.db.new"]]
+    assert path.read_bytes()
+    raw = connect(path, key)
+    assert raw.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    raw.close()
+
+
+def test_a_history_that_cannot_be_finished_leaves_no_draft(path, key):
+    def broken(_sql):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Database.make(path, key, (*MIGRATIONS, broken))
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_file_that_may_not_be_read(path, key, filled):
     script = """
         import os, sys
@@ -440,6 +493,17 @@ def test_a_file_that_may_not_be_read(path, key, filled):
     """
     result = child(script, path)
     assert result.stdout == "storage.no-access 5\n", result.stderr
+
+
+def test_a_file_whose_mode_may_not_be_changed_is_explained(path, key, filled, monkeypatch):
+    def refuse(_path, _mode):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(type(path), "chmod", refuse)
+    with pytest.raises(HomeError):
+        Database.open(path, key)
+    monkeypatch.undo()
+    Database.open(path, key).close()
 
 
 def test_a_folder_that_may_not_be_written(tmp_path, key):

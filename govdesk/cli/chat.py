@@ -1,0 +1,140 @@
+"""`govdesk chat`: one question after another on a terminal, with the keys that a line editor has.
+
+What is pasted is one question, however many lines it has. Only Ctrl-D, `/end` and idle time end it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import select
+import signal
+import sys
+from types import FrameType
+
+from govdesk.cli import ask, entry, interrupts, passphrase
+from govdesk.cli.desk import Desk, Unlocked
+from govdesk.domain.ids import ConversationId
+from govdesk.domain.turn import Sampling
+from govdesk.errors import UsageError, WrongPassphraseError
+
+END = "/end"
+_TRIES = 3
+_LOOK_SECONDS = 5.0
+"""How often a waiting prompt looks whether the idle time is over."""
+_PASTE_SECONDS = 0.05
+"""Lines that follow each other this closely were not typed: a terminal without bracketed paste."""
+
+
+class _EndError(Exception):
+    """Leaves the conversation: the end of input, or of the idle time."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `chat`."""
+    passphrase.add_arguments(parser)
+
+
+def run(parsed: argparse.Namespace, desk: Desk) -> int:
+    """Ask until the end of input; offers to make the profile first. The exit code."""
+    print(entry.notice(desk))
+    if not _accepted():
+        return 1
+    desk.record_consent("typed yes")
+    unlocked = _unlock(parsed, desk) if desk.profile.exists else _first_run(parsed, desk)
+    conversation: ConversationId | None = None
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):  # arrow keys, bracketed paste; its history stays in memory
+            import readline  # noqa: F401
+    print(f"\nAsk; {END} or Ctrl-D ends, Ctrl-C stops an answer.")
+    with contextlib.suppress(_EndError):
+        while True:
+            ended = ask.turn(unlocked, conversation, _question(desk), Sampling(), quiet=False)
+            desk.touch()
+            conversation = ended.conversation or conversation
+    if desk.idle_over:
+        print("\nNobody typed for as long as the policy allows, so the session was locked.")
+        desk.lock()
+    return 0
+
+
+def _accepted() -> bool:
+    """The explicit act of accepting; the end of input is none."""
+    try:
+        with interrupts.leaving():
+            return input("Type yes to accept: ").strip().lower() == "yes"
+    except EOFError:
+        return False
+
+
+def _unlock(parsed: argparse.Namespace, desk: Desk) -> Unlocked:
+    """A person may mistype twice; what comes on a descriptor is tried once."""
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            return desk.unlock(passphrase.read(parsed))
+        except WrongPassphraseError as error:
+            if not left or parsed.passphrase_fd is not None:
+                raise
+            print(error.explain())
+    raise AssertionError  # the last try returned or raised
+
+
+def _first_run(parsed: argparse.Namespace, desk: Desk) -> Unlocked:
+    print(f"There is no profile in {desk.profile.home} yet.")
+    while True:
+        chosen = passphrase.read(parsed, "Choose a passphrase: ")
+        problem = desk.passphrase_problem(chosen)
+        typed = parsed.passphrase_fd is None
+        if not problem and (not typed or passphrase.read(parsed, "Once more: ") == chosen):
+            break
+        if not typed:
+            raise UsageError(problem, code="passphrase.unsuitable", kept="Nothing was created.")
+        print(problem or "The two differ.")
+    print(f"\nRecovery code, shown this once; write it down:\n\n    {desk.create_profile(chosen)}\n")
+    return desk.unlock(chosen)
+
+
+def _question(desk: Desk) -> str:
+    """The next question; an empty one is asked for again.
+
+    Raises:
+        _EndError: the end of input, `/end`, or the idle time is over.
+    """
+
+    def look(_signal: int, _frame: FrameType | None) -> None:
+        if desk.idle_over:
+            raise _EndError
+
+    previous = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    try:
+        with interrupts.leaving():
+            while True:
+                print()
+                text = _typed()
+                if not desk.touch() or text == END:
+                    raise _EndError
+                if text:
+                    return text
+    except EOFError:
+        raise _EndError from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _typed() -> str:
+    """A line, and the lines of the same paste that already wait behind it."""
+    lines = [input("> ")]
+    while _more_waits():
+        try:
+            lines.append(input())
+        except EOFError:
+            break
+    return "\n".join(lines).strip()
+
+
+def _more_waits() -> bool:
+    if not sys.stdin.isatty():
+        return False  # each line of a script is one question
+    return bool(select.select([sys.stdin], [], [], _PASTE_SECONDS)[0])

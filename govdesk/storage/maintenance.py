@@ -1,0 +1,67 @@
+"""A connection of its own for what rewrites the whole file; it gives way to whoever wants to write or close.
+
+`VACUUM` attaches a nameless file of its own, which the working connection may not do. Reading goes on
+beside it (write-ahead mode); a writer and `close` end it early, and the mark that it is due stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlcipher3.dbapi2 as driver
+
+from govdesk.storage import faults
+
+_LOOK_EVERY = 100
+"""Steps of SQLite's machine between two looks whether somebody waits: well under a millisecond."""
+
+
+class Maintenance:
+    """Rewrites the file while nobody writes.
+
+    Args:
+        connection: keyed, confined to VACUUM; taken over.
+    """
+
+    def __init__(self, connection: driver.Connection) -> None:
+        self._connection = connection
+        self._running = threading.Lock()
+        self._counting = threading.Lock()
+        self._waiting = 0
+        connection.set_progress_handler(self._must_stop, _LOOK_EVERY)
+
+    @contextmanager
+    def kept_out(self) -> Iterator[None]:
+        """Within this block nothing is rewritten; a rewriting under way is given up first."""
+        with self._counting:
+            self._waiting += 1
+        try:
+            with self._running:
+                yield
+        finally:
+            with self._counting:
+                self._waiting -= 1
+
+    def vacuum(self) -> bool:
+        """Write every page anew, in the write-ahead file; False when it gave way, and nothing was changed.
+
+        Raises:
+            DiskFullError, CorruptDatabaseError, InstanceRunningError
+        """
+        with self._running:
+            try:
+                self._connection.execute("VACUUM")
+            except driver.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == faults.SQLITE_INTERRUPT:
+                    return False
+                raise faults.translate(error, writing=True) from None
+        return True
+
+    def close(self) -> None:
+        """Close the connection; within `kept_out`."""
+        self._connection.close()
+
+    def _must_stop(self) -> int:
+        return int(self._waiting > 0)

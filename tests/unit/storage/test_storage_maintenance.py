@@ -1,0 +1,226 @@
+"""After a deletion the file is written anew on a connection of its own; nobody who writes or closes waits for it."""
+
+import shutil
+import threading
+
+import pytest
+
+from govdesk.domain.ids import TurnId
+from govdesk.errors import BugError, DiskFullError
+from govdesk.storage import connection as connections
+from govdesk.storage.connection import confine_to_vacuum, connect
+from govdesk.storage.conversations import EncryptedConversations
+from govdesk.storage.database import Database
+from govdesk.storage.maintenance import Maintenance
+
+
+def fill(store, turns=30):
+    conversation = store.create("kept", "", 1)
+    for number in range(turns):
+        store.begin_turn(conversation, TurnId(f"t{number}"), f"word{number} " * 2000, (), "", "", 1)
+    return conversation
+
+
+def reopened(database, key):
+    database.close()
+    return Database.open(database.path, key)
+
+
+class Gate:
+    """Stops a rewriting at its first step until the test lets it go on."""
+
+    def __init__(self, monkeypatch):
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        must_stop = Maintenance._must_stop
+
+        def wait(maintenance):
+            self.reached.set()
+            assert self.go_on.wait(30)
+            return must_stop(maintenance)
+
+        monkeypatch.setattr(Maintenance, "_must_stop", wait)
+
+
+@pytest.fixture
+def under_way(path, key, monkeypatch):
+    """A deletion whose rewriting has begun, on a thread of its own: database, store, gate, thread, results."""
+    gate = Gate(monkeypatch)
+    gate.go_on.set()
+    database = Database.create(path, key)
+    store = EncryptedConversations(database)
+    fill(store, 60)
+    gone = store.create("gone", "", 2)
+    gate.reached.clear()
+    gate.go_on.clear()
+    results = []
+    thread = threading.Thread(target=lambda: results.append(store.delete(gone)))
+    thread.start()
+    assert gate.reached.wait(10)
+    yield database, store, gate, thread, results
+    gate.go_on.set()
+    thread.join()
+    database.close()
+
+
+def let_go_once_somebody_waits(database, gate):
+    while not database._maintenance._waiting:
+        pass
+    gate.go_on.set()
+
+
+def test_a_deletion_is_done_with_when_it_returns(database, store):
+    store.delete(fill(store))
+    assert database.compact_due == 0
+    assert database.path.with_name("history.db-wal").stat().st_size == 0 or database.scrub()
+
+
+def test_reading_goes_on_beside_it(under_way):
+    _, store, _, _, results = under_way
+    assert [conversation.title for conversation in store.conversations()] == ["kept"]
+    assert store.search("word7")
+    assert results == [], "the rewriting was under way all the time"
+
+
+def test_a_writer_does_not_wait_for_it_and_it_stays_due(under_way):
+    database, store, gate, thread, results = under_way
+    releasing = threading.Thread(target=let_go_once_somebody_waits, args=(database, gate))
+    releasing.start()
+    store.create("written meanwhile", "", 3)
+    releasing.join()
+    thread.join()
+    assert results == [None], "an interrupted rewriting is no error"
+    assert database.compact_due == 1
+    assert database.compact()
+    assert database.compact_due == 0
+    assert {c.title for c in store.conversations()} == {"kept", "written meanwhile"}
+    database.check()
+
+
+def test_closing_gives_it_up_and_the_next_opening_does_it(under_way, key):
+    database, _, gate, thread, _ = under_way
+    releasing = threading.Thread(target=let_go_once_somebody_waits, args=(database, gate))
+    releasing.start()
+    database.close()
+    releasing.join()
+    thread.join()
+    raw = connect(database.path, key)
+    assert raw.execute("SELECT count(*) FROM compact_due").fetchone() == (1,)
+    raw.close()
+    again = Database.open(database.path, key)
+    assert again.compact_due == 0
+    again.check()
+    again.close()
+
+
+def test_a_deletion_and_its_mark_are_one_transaction(database, store, monkeypatch):
+    """Killed right after the deletion: a copy of the files at that moment is written anew at its opening."""
+    conversation = fill(store)
+    copies = []
+
+    def crash(_database):
+        folder = database.path.parent / "crashed"
+        folder.mkdir()
+        for name in ("history.db", "history.db-wal"):
+            shutil.copy(database.path.with_name(name), folder / name)
+        copies.append(folder / "history.db")
+
+    monkeypatch.setattr(Database, "compact", crash)
+    store.delete(conversation)
+    monkeypatch.undo()
+    raw = connect(copies[0], bytearray(range(32)))
+    assert raw.execute("SELECT count(*) FROM conversations").fetchone() == (0,)
+    assert raw.execute("SELECT count(*) FROM compact_due").fetchone() == (1,)
+    raw.close()
+    again = Database.open(copies[0], bytearray(range(32)))
+    assert again.compact_due == 0
+    again.close()
+
+
+def test_a_deletion_that_was_undone_leaves_no_mark(database, store):
+    conversation = fill(store, 2)
+
+    def fail(sql):
+        Database.compact_later(sql)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), database.writing() as sql:
+        fail(sql)
+    assert database.compact_due == 0
+    assert store.messages(conversation)
+
+
+def test_another_deletion_meanwhile_stays_due(database, store, monkeypatch):
+    first, second = fill(store, 2), store.create("second", "", 1)
+    scrub = Database.scrub
+
+    def delete_another(self):
+        done = scrub(self)
+        monkeypatch.undo()
+        with self.writing() as sql:
+            sql.execute("DELETE FROM conversations WHERE id = ?", (second,))
+            self.compact_later(sql)
+        return done
+
+    monkeypatch.setattr(Database, "scrub", delete_another)
+    store.delete(first)
+    assert database.compact_due == 2
+
+
+def test_a_reader_elsewhere_keeps_old_pages_and_it_stays_due(database, store, key, monkeypatch):
+    conversation = fill(store, 5)
+    monkeypatch.setattr(connections, "BUSY_SECONDS", 0.05)
+    with database.reading() as sql:
+        sql.execute("PRAGMA busy_timeout = 50").fetchone()
+    other = connect(database.path, key)
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM turns").fetchone() == (5,)
+    store.delete(conversation)
+    assert not database.scrub()
+    assert database.compact_due == 1
+    assert database.path.with_name("history.db-wal").stat().st_size > 0
+    other.execute("COMMIT")
+    other.close()
+    again = reopened(database, key)
+    assert again.compact_due == 0
+    again.close()
+
+
+def test_no_room_to_clean_does_not_lock_anybody_out(path, key, monkeypatch):
+    database = Database.create(path, key)
+    store = EncryptedConversations(database)
+    gone = fill(store)
+
+    def full(_maintenance):
+        raise DiskFullError("full")
+
+    monkeypatch.setattr(Maintenance, "vacuum", full)
+    with pytest.raises(DiskFullError) as caught:
+        store.delete(gone)
+    assert caught.value.code == "disk.full.compact"
+    again = reopened(database, key)
+    assert again.compact_due == 1
+    monkeypatch.undo()
+    assert again.compact()
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ATTACH DATABASE '/tmp/elsewhere.db' AS other",
+        "VACUUM INTO '/tmp/elsewhere.db'",
+        "DETACH DATABASE main",
+    ],
+)
+def test_its_connection_reaches_no_other_file(database, key, statement):
+    connection = connect(database.path, key)
+    confine_to_vacuum(connection)
+    with pytest.raises(connections.driver.DatabaseError, match=r"not authorized|authorization denied"):
+        connection.execute(statement)
+    connection.execute("VACUUM")
+    connection.close()
+
+
+def test_the_working_connection_cannot_do_it(database):
+    with pytest.raises(BugError), database.reading() as sql:
+        sql.execute("VACUUM")
