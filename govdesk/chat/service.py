@@ -202,6 +202,8 @@ class ChatService:
 
     def _infer(self, turn: _Turn, sampling: Sampling) -> Generator[TurnEvent, None, tuple[Outcome, str, str]]:
         """Inference, output redaction and storage of one answer; the outcome, its explanation and code."""
+        if self._stop_asked():
+            return Outcome.CANCELLED, "", "cancelled"
         turn.model = self._inference.model()
         history = tuple(
             (message.role, message.text)
@@ -210,9 +212,9 @@ class ChatService:
         )
         stored_at = self._clock.monotonic()
         reason = "end"
+        if self._stop_asked():  # while the model was loaded: nothing is sent to it
+            return Outcome.CANCELLED, "", "cancelled"
         events: Iterator[Reading | Piece | Stopped] = self._inference.answer(turn.id, history, sampling)
-        if self._cancelled:
-            self._inference.cancel()
         for event in events:
             match event:
                 case Reading():
@@ -242,6 +244,9 @@ class ChatService:
         if released:
             yield Released(released, 0)
         return Outcome.COMPLETED, "", reason
+
+    def _stop_asked(self) -> bool:
+        return self._cancelled  # from another thread, at any time
 
     def _keep(self, turn: _Turn, released: str) -> None:
         if released:
