@@ -62,7 +62,7 @@ class Hearing:
 
     def _progress(self, frame: PromptProgress) -> Reading:
         total = frame.total_tokens if self._total is None else self._total
-        _require(not self._pieces and frame.total_tokens == total <= self._context_tokens)
+        _require(frame.total_tokens == total <= self._context_tokens)
         _require(self._read < frame.done_tokens <= total)
         self._read, self._total = frame.done_tokens, total
         return Reading(frame.done_tokens, frame.total_tokens)

@@ -35,7 +35,10 @@ def script():
 
 thread = threading.Thread(target=script, daemon=True)
 thread.start()
-print("rc", Service(Channel(theirs, ToWorker), ()).run())
+code = Service(Channel(theirs, ToWorker), ()).run()
+theirs.shutdown(2)
+thread.join(30)
+print("rc", code)
 """
 
 
