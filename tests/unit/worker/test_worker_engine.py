@@ -123,3 +123,15 @@ else:
 assert last.reason == "length"
 """,
     )
+
+
+def test_a_fast_token_is_stopped_after(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+module.SLOW_TOKEN_SECONDS = 1e9
+*_, last = e.answer(generate(), lambda: not inside and decodes == 6)
+assert last.reason == "cancelled" and last.answer_tokens == 6 and decodes == 6, (last, decodes)
+""",
+    )
