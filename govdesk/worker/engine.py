@@ -35,7 +35,7 @@ PIECE_SECONDS = 0.025
 POLL_SECONDS = 0.01
 """The abort callback comes hundreds of times per token and looks at the channel this often."""
 SLOW_TOKEN_SECONDS = 0.05
-"""Below this a look between tokens is often enough, and the callback would cost up to a twentieth of it."""
+"""Below this a look between tokens is often enough, and the callback would cost some percent."""
 _ABORTED = 2  # llama_decode's answer when the abort callback said so
 _PENALTY_LAST_TOKENS = 64
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
