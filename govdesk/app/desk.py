@@ -9,7 +9,7 @@ from pathlib import Path
 
 from govdesk import config
 from govdesk.app import new_profile
-from govdesk.app.rules import POLICY_FOLDER, build_redactor, load_policy
+from govdesk.app.rules import POLICY_FOLDER, build_redactor, covers, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
@@ -260,6 +260,8 @@ class SessionDesk:
             (config.MODELS, self.profile.models),
             trust_roots(POLICY_FOLDER / "trust"),
             self.policy.policy.models.approved,
+            self.policy.policy.system_high,
+            covers,
         )
 
     def _record_probes(self, where: str, probes: tuple[Probe, ...]) -> None:

@@ -31,3 +31,12 @@ def build_redactor(policy: PolicyInForce) -> Engine:
         config.RESOURCES / "recognizers", lambda text: spillage.exceeds(text, system_high)
     )
     return Engine(recognizers, policy.policy)
+
+
+def covers(highest: str, held: str) -> bool:
+    """True when what is marked `held` may be said to a model that may see up to `highest`.
+
+    Raises:
+        MarkingError: `highest` is no banner line.
+    """
+    return not spillage.exceeds(held, highest)

@@ -208,6 +208,8 @@ class ChatService:
 
     def _infer(self, turn: _Turn, sampling: Sampling) -> Generator[TurnEvent, None, tuple[Outcome, str, str]]:
         """Inference, output redaction and storage of one answer; the outcome, its explanation and code."""
+        if self._stop_asked():
+            return Outcome.CANCELLED, "", "cancelled"
         turn.model = self._inference.model()
         history = tuple(
             (message.role, message.text)
@@ -216,9 +218,9 @@ class ChatService:
         )
         stored_at = self._clock.monotonic()
         reason = "end"
+        if self._stop_asked():  # while the model was loaded: nothing is sent to it
+            return Outcome.CANCELLED, "", "cancelled"
         events = self._inference.answer(turn.id, history, sampling)
-        if self._cancelled:
-            self._inference.cancel()
         with contextlib.closing(events):  # an answer that is left in the middle ends the worker now
             for event in events:
                 self._audit.require_open()
@@ -251,6 +253,9 @@ class ChatService:
         if released:
             yield Released(released, 0)
         return Outcome.COMPLETED, "", reason
+
+    def _stop_asked(self) -> bool:
+        return self._cancelled  # from another thread, at any time
 
     def _keep(self, turn: _Turn, released: str) -> None:
         if released:

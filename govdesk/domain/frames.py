@@ -7,9 +7,22 @@ stays untrusted after that.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from govdesk.domain.record import Entry
+
+# What an untrusted process may say is bounded where it is decoded: nothing larger becomes a value.
+MAX_TOKENS = 2**24
+"""More tokens than any context holds; far below what a record can carry."""
+MAX_PIECE_CHARACTERS = 64 * 1024
+Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+Name = Annotated[str, Meta(max_length=64)]
+"""A turn's id, a code, a reason, a channel: short words, never content."""
+Digest = Annotated[str, Meta(max_length=96)]
+PieceText = Annotated[str, Meta(min_length=1, max_length=MAX_PIECE_CHARACTERS)]
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -22,9 +35,9 @@ class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One channel tried by the self-test. `found` is the errno's name, or `open`."""
 
-    channel: str
+    channel: Name
     blocked: bool
-    found: str
+    found: Name
 
 
 # ── session process ⇄ worker ─────────────────────────────────────────────────
@@ -74,60 +87,59 @@ ToWorker = LoadModel | Generate | Cancel | Shutdown
 class WorkerHello(_Frame, frozen=True):
     """First frame of every worker, after its walls went up."""
 
-    probes: tuple[Probe, ...]
-    library: str
+    probes: Annotated[tuple[Probe, ...], Meta(max_length=64)]
 
 
 class Loaded(_Frame, frozen=True):
-    """The model is ready."""
+    """The model is ready, with a context of so many tokens."""
 
-    description: str
-    context_tokens: int
-    trained_context_tokens: int
-    template_sha384: str
+    context_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+    template_sha384: Digest
 
 
 class LoadFailed(_Frame, frozen=True):
     """The library refused the model."""
 
-    code: str
+    code: Name
 
 
 class PromptProgress(_Frame, frozen=True):
     """Prompt tokens read so far."""
 
-    turn: str
-    done_tokens: int
-    total_tokens: int
+    turn: Name
+    done_tokens: Tokens
+    total_tokens: Tokens
 
 
 class AnswerPiece(_Frame, frozen=True):
     """A part of the answer; whole characters, never half of one."""
 
-    turn: str
-    text: str
-    tokens: int
+    turn: Name
+    text: PieceText
+    tokens: Tokens
 
 
 class AnswerDone(_Frame, frozen=True):
     """The answer ended. `reason` is `end`, `length` or `cancelled`."""
 
-    turn: str
-    reason: str
-    prompt_tokens: int
-    read_tokens: int
-    answer_tokens: int
-    read_seconds: float
-    decode_seconds: float
+    turn: Name
+    reason: Name
+    prompt_tokens: Tokens
+    read_tokens: Tokens
+    answer_tokens: Tokens
 
 
 class AnswerFailed(_Frame, frozen=True):
-    """The answer could not be made; the worker is still well. `context_tokens` explains `context.full`."""
+    """The answer could not be made; the worker is still well.
 
-    turn: str
-    code: str
-    prompt_tokens: int = 0
-    context_tokens: int = 0
+    `context_tokens` explains `context.full`; `estimated`: `prompt_tokens` was not counted to the end.
+    """
+
+    turn: Name
+    code: Name
+    prompt_tokens: Tokens = 0
+    context_tokens: Tokens = 0
+    estimated: bool = False
 
 
 FromWorker = WorkerHello | Loaded | LoadFailed | PromptProgress | AnswerPiece | AnswerDone | AnswerFailed

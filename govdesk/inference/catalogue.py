@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tomllib import TOMLDecodeError, loads
@@ -20,7 +21,7 @@ import msgspec
 from govdesk import crypto
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
-from govdesk.errors import ModelError
+from govdesk.errors import MarkingError, ModelError
 
 MANIFEST_CONTEXT = b"govdesk model manifest v1"
 """Context string of the manifests' ML-DSA-87 signatures."""
@@ -80,14 +81,23 @@ class Model:
 
 
 def approved_model(
-    folders: tuple[Path, ...], trust_roots: tuple[str, ...], approved: tuple[str, ...]
+    folders: tuple[Path, ...],
+    trust_roots: tuple[str, ...],
+    approved: tuple[str, ...],
+    system_high: str,
+    dominates: Callable[[str, str], bool],
 ) -> Model:
     """The first approved model whose manifest checks and whose file is there, in the policy's order.
+
+    A manifest's `roles` are the template's, and say nothing about people: while GovDesk is not installed for
+    several people, its owner has every role.
 
     Args:
         folders: where manifests (`*.toml` with `*.toml.sig`) and files lie.
         trust_roots: ML-DSA-87 public keys (PEM).
         approved: SHA-384 digests, from policy.
+        system_high: the workstation's highest marking: what may be said to the model.
+        dominates: whether the first marking covers the second; raises MarkingError when one is none.
 
     Raises:
         ModelError: there is none; says what was missing.
@@ -103,6 +113,8 @@ def approved_model(
                 continue
             found.setdefault(manifest.sha384, Model(manifest, folder / manifest.file))
     missing = [found[digest] for digest in approved if digest in found]
+    low = [model for model in missing if not _covers(model, system_high, dominates)]
+    missing = [model for model in missing if model not in low]
     for model in missing:
         if model.path.exists():
             return model
@@ -113,12 +125,29 @@ def approved_model(
             kept=_KEPT,
             todo="Run the set-up again (`make run`), or ask your administrator for the model package.",
         )
+    if low:
+        manifest = low[0].manifest
+        raise ModelError(
+            f"The model {manifest.title} may see up to {manifest.highest_marking}; this workstation holds up "
+            f"to {system_high}.",
+            code="model.marking",
+            kept="It was not loaded. " + _KEPT,
+            todo="Ask your administrator for a model that is approved for this workstation's markings.",
+        )
     raise ModelError(
         " ".join(["No model that the policy approves is installed.", *refused]),
         code="model.none-approved",
         kept=_KEPT,
         todo="Ask your administrator which model is approved here.",
     )
+
+
+def _covers(model: Model, system_high: str, dominates: Callable[[str, str], bool]) -> bool:
+    """Whether everything that this workstation may hold may be said to the model."""
+    try:
+        return dominates(model.manifest.highest_marking, system_high)
+    except MarkingError:
+        return False  # what is no marking covers nothing
 
 
 def read_manifest(path: Path, trust_roots: tuple[str, ...]) -> Manifest:

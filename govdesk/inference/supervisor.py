@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import threading
@@ -18,9 +19,7 @@ from typing import Protocol
 import msgspec
 
 from govdesk.domain.frames import (
-    AnswerDone,
     AnswerFailed,
-    AnswerPiece,
     Cancel,
     ChatMessage,
     FromWorker,
@@ -29,7 +28,6 @@ from govdesk.domain.frames import (
     LoadFailed,
     LoadModel,
     Probe,
-    PromptProgress,
     Shutdown,
     WorkerEnded,
     WorkerHello,
@@ -37,9 +35,10 @@ from govdesk.domain.frames import (
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
-from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling, Usage
-from govdesk.errors import FrameError, ModelError, WorkerError
+from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
+from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
 from govdesk.inference import catalogue, threads, words
+from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.catalogue import Model
 
 DEFAULT_CONTEXT_TOKENS = 4096
@@ -49,6 +48,10 @@ SILENCE_SECONDS = 120.0
 """Longest the worker may say nothing while it answers: one batch of a prompt on a slow machine."""
 CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
+_CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
+_FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
+_EXIT_WALLS = 5
+"""How a worker ends whose walls cannot be had; it says nothing before they stand."""
 
 
 class WorkerChannel(Protocol):
@@ -84,7 +87,7 @@ class Supervisor:
         broker: starts and stops workers.
         find_model: the approved model; raises ModelError.
         record: makes an audit record durable before the action.
-        require_closed: raises WallError when a probe found an open channel.
+        require_closed: raises WallError when a probe found an open channel, or one was not tried.
         context_tokens: size of the context window asked for.
     """
 
@@ -104,7 +107,10 @@ class Supervisor:
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
         self._turn: TurnId | None = None
+        self._ordered = False
+        """The worker has the running turn's order, so a cancel may be sent."""
         self._cancelled_at: float | None = None
+        """When the running turn was cancelled; never outlives it."""
         self._state = threading.Lock()
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
@@ -120,11 +126,9 @@ class Supervisor:
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         """Generate one answer; see `chat.ports.Inference`."""
-        self.model()
+        info = self.model()
         channel = self._channel
         assert channel is not None  # noqa: S101  model() started it or raised
-        with self._state:
-            self._turn, self._cancelled_at = turn, None
         order = Generate(
             turn=turn,
             messages=tuple(ChatMessage(role=role.value, text=text) for role, text in history),
@@ -135,40 +139,24 @@ class Supervisor:
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
         )
-        started = time.monotonic()
-        first: float | None = None
+        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
         ended = False
         try:
-            self._send(channel, order)
-            while True:
-                frame = self._next(channel, SILENCE_SECONDS)
-                match frame:
-                    case PromptProgress(turn=t) if t == turn:
-                        yield Reading(frame.done_tokens, frame.total_tokens)
-                    case AnswerPiece(turn=t) if t == turn:
-                        first = time.monotonic() - started if first is None else first
-                        yield Piece(frame.text)
-                    case AnswerDone(turn=t) if t == turn and frame.reason in {"end", "length", "cancelled"}:
-                        ended = True
-                        yield Stopped(
-                            frame.reason,
-                            Usage(
-                                prompt_tokens=frame.prompt_tokens,
-                                read_tokens=frame.read_tokens,
-                                answer_tokens=frame.answer_tokens,
-                                first_token_seconds=first or 0.0,
-                                total_seconds=time.monotonic() - started,
-                            ),
-                        )
-                        return
-                    case AnswerFailed(turn=t) if t == turn:
-                        ended = True
-                        raise words.answer_failed(frame)
-                    case _:
-                        raise self._broken("sent something unexpected", "worker.garbage")
+            with self._state:
+                self._turn, self._ordered, self._cancelled_at = turn, False, None
+            self._order(channel, order)
+            while not ended:
+                try:
+                    event = hearing.hear(self._next(channel, SILENCE_SECONDS))
+                except GarbageError:
+                    raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+                ended = isinstance(event, Stopped | AnswerFailed)
+                if isinstance(event, AnswerFailed):
+                    raise words.answer_failed(event)
+                yield event
         finally:
             with self._state:
-                self._turn = None
+                self._turn = self._cancelled_at = None
             if not ended and self._channel is channel:
                 # left in the middle (the consumer stopped, or an error): this worker's state is unknown
                 self.stop()
@@ -180,8 +168,19 @@ class Supervisor:
             if turn is None or channel is None or self._cancelled_at is not None:
                 return
             self._cancelled_at = time.monotonic()
+            if not self._ordered:
+                return  # it follows the order
         with contextlib.suppress(OSError):
             channel.send(Cancel(turn=turn))
+
+    def _order(self, channel: WorkerChannel, order: Generate) -> None:
+        """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
+        self._send(channel, order)
+        with self._state:
+            self._ordered = True
+            cancelled = self._cancelled_at is not None
+        if cancelled:
+            self._send(channel, Cancel(turn=order.turn))
 
     def stop(self) -> None:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
@@ -203,80 +202,100 @@ class Supervisor:
         try:
             self._record(_model_entry(model, "success", {"bytes": model.manifest.bytes}))
             self._channel = channel = self._broker.start_worker()
-            hello = self._next(channel, START_SECONDS)
-            if not isinstance(hello, WorkerHello):
-                raise self._broken("did not introduce itself", "worker.garbage")
-            self._require_closed(hello.probes)
-            self.probes = hello.probes
-            self._record(
-                Entry(
-                    event=Event.SELF_TEST,
-                    outcome="success",
-                    object="worker",
-                    fields={"channels": {probe.channel: int(probe.blocked) for probe in hello.probes}},
-                )
-            )
+            self._prove_walls(channel)
             context = min(self._context_tokens, model.manifest.context_tokens)
             order = LoadModel(context_tokens=context, threads=threads.suitable())
             self._send(channel, order, (descriptor,))
             loaded = self._next(channel, LOAD_SECONDS)
+            self._info = self._loaded(model, channel, loaded, context)
+        except BaseException:
+            self.stop()  # nothing that is half started stays
+            raise
         finally:
             os.close(descriptor)
+
+    def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
         match loaded:
-            case Loaded():
+            case Loaded(context_tokens=tokens) if tokens <= context:
                 if loaded.template_sha384 != model.manifest.template_sha384:
                     raise self._broken(
-                        "found another chat template than the manifest names", "model.template"
+                        channel, "found another chat template than the manifest names", "model.template"
                     )
-                title, digest = model.manifest.title, model.info.digest
-                self._info = ModelInfo(title, digest, min(loaded.context_tokens, context))
+                return ModelInfo(model.manifest.title, model.info.digest, tokens)
             case LoadFailed():
-                self.stop()
                 raise words.load_failed(loaded.code, model.path.name)
             case _:
-                raise self._broken("answered the loading of a model with something else", "worker.garbage")
+                raise self._broken(
+                    channel, "answered the loading of a model with something else", "worker.garbage"
+                )
+
+    def _prove_walls(self, channel: WorkerChannel) -> None:
+        """The worker's first frame: every wall was tried, and holds. Recorded either way."""
+        hello = self._next(channel, START_SECONDS, ended=self._ended_before_hello)
+        if not isinstance(hello, WorkerHello):
+            raise self._broken(channel, "did not introduce itself", "worker.garbage")
+        if not _is_plain(hello.probes):
+            raise self._broken(channel, "reported a self-test that is none", "worker.garbage")
+        try:
+            self._require_closed(hello.probes)
+        except WallError as error:
+            self._self_test_record("failure", hello.probes, error.code)
+            raise
+        self.probes = hello.probes
+        self._self_test_record("success", hello.probes)
 
     def _send(self, channel: WorkerChannel, frame: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
         try:
             channel.send(frame, descriptors)
         except OSError:
-            raise self._died() from None
+            raise self._ended(channel) from None
 
-    def _next(self, channel: WorkerChannel, patience_seconds: float) -> FromWorker:
+    def _next(
+        self,
+        channel: WorkerChannel,
+        patience_seconds: float,
+        *,
+        ended: Callable[[WorkerChannel], GovDeskError] | None = None,
+    ) -> FromWorker:
         """The worker's next frame; its silence, its end or its garbage stops it and is explained."""
+        ended = ended or self._ended
         deadline = time.monotonic() + patience_seconds
         while True:
             now = time.monotonic()
             cancelled_at = self._cancelled_at
             limit = deadline if cancelled_at is None else min(deadline, cancelled_at + CANCEL_SECONDS)
             if now >= limit:
-                raise self._broken("stopped answering", "worker.hung")
+                raise self._broken(channel, "stopped answering", "worker.hung")
             try:
                 received = channel.receive(min(limit - now, 0.5))
             except TimeoutError:
                 continue
             except FrameError as error:
-                raise self._broken("sent what is no message of ours", "worker.garbage") from error
-            except OSError:
-                raise self._died() from None
+                raise self._broken(channel, "sent what is no message of ours", "worker.garbage") from error
+            except (OSError, ValueError):  # ValueError: we closed it meanwhile, and it has no number any more
+                raise ended(channel) from None
             if received is None:
-                raise self._died()
+                raise ended(channel)
             frame, descriptors = received
             for descriptor in descriptors:
                 os.close(descriptor)
             return frame
 
-    def _broken(self, what: str, code: str) -> WorkerError:
+    def _broken(self, channel: WorkerChannel, what: str, code: str) -> WorkerError:
+        """What to raise for a worker that did wrong; it is stopped, and that is recorded."""
+        if self._channel is not channel:
+            return words.stopped()
         self.stop()
         self._failure_record(code)
         return words.worker_failed(f"The part of GovDesk that runs the model {what}.", code)
 
-    def _died(self) -> WorkerError:
-        channel, self._channel, self._info = self._channel, None, None
-        if channel is not None:
-            channel.close()
-        self._broker.stop_worker()
-        end = self._broker.worker_end(START_SECONDS)
+    def _ended(self, channel: WorkerChannel) -> GovDeskError:
+        """What to raise for a worker whose channel ended: it died, or `stop` was called meanwhile."""
+        if self._channel is not channel:
+            return words.stopped()
+        return self._ended_as(self._bury(channel))
+
+    def _ended_as(self, end: WorkerEnded | None) -> WorkerError:
         code = "worker.crashed"
         detail = ""
         if end is not None and end.signal:
@@ -289,10 +308,46 @@ class Supervisor:
             f"The part of GovDesk that runs the model ended unexpectedly{detail}.{why}", code
         )
 
+    def _ended_before_hello(self, channel: WorkerChannel) -> GovDeskError:
+        """A worker that cannot have its walls ends before it says anything."""
+        if self._channel is not channel:
+            return words.stopped()
+        end = self._bury(channel)
+        if end is None or end.exit_code != _EXIT_WALLS:
+            return self._ended_as(end)
+        error = words.walls_missing()
+        self._self_test_record("failure", (), error.code)
+        return error
+
+    def _bury(self, channel: WorkerChannel) -> WorkerEnded | None:
+        self._channel = self._info = None
+        channel.close()
+        self._broker.stop_worker()
+        return self._broker.worker_end(START_SECONDS)
+
+    def _self_test_record(self, outcome: str, probes: tuple[Probe, ...], code: str | None = None) -> None:
+        channels = {probe.channel: int(probe.blocked) for probe in probes}
+        self._record(
+            Entry(
+                event=Event.SELF_TEST,
+                outcome=outcome,
+                object="worker",
+                fields={"channels": channels} if code is None else {"channels": channels, "code": code},
+            )
+        )
+
     def _failure_record(self, code: str) -> None:
         self._record(
             Entry(event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code})
         )
+
+
+def _is_plain(untrusted_probes: tuple[Probe, ...]) -> bool:
+    """Each channel once, and nothing but short words: they go into the log and before people."""
+    names = {probe.channel for probe in untrusted_probes}
+    return len(names) == len(untrusted_probes) and all(
+        _CHANNEL.fullmatch(probe.channel) and _FOUND.fullmatch(probe.found) for probe in untrusted_probes
+    )
 
 
 def _model_entry(

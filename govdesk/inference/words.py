@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from govdesk.domain.frames import AnswerFailed
-from govdesk.errors import GovDeskError, ModelError, UsageError, WorkerError
+from govdesk.errors import GovDeskError, ModelError, UsageError, WallError, WorkerError
 
 _KEPT = "Your question and what was already answered are kept."
 _AGAIN = "Ask again: a fresh one is started."
 _TEMPLATE = {
     "template.missing": "has no chat template",
-    "template.too-large": "has a chat template that is too large or never ends",
+    "template.too-large": "has a chat template that is too large, or makes too much of a conversation",
     "template.syntax": "has a chat template that is not valid",
     "template.failed": "has a chat template that failed on this conversation",
-    "template.lost-text": "has a chat template that drops or repeats what was said",
+    "template.lost-text": "has a chat template that drops, repeats or reorders what was said",
+    "template.too-slow": "has a chat template that takes too long",
 }
 
 
@@ -21,12 +22,31 @@ def worker_failed(what: str, code: str) -> WorkerError:
     return WorkerError(what, code=code, kept=_KEPT, todo=_AGAIN)
 
 
+def stopped() -> WorkerError:
+    """The worker was stopped on purpose while it answered: the session locks or ends."""
+    return WorkerError(
+        "The answer was stopped because the session ends.", code="worker.stopped", kept=_KEPT, todo=""
+    )
+
+
+def walls_missing() -> WallError:
+    """The worker ended before its first word because it could not be walled in."""
+    return WallError(
+        "The part of GovDesk that runs the model could not be confined: this machine lacks a wall that it "
+        "needs (seccomp or Landlock), or the wall does not hold.",
+        code="wall.worker",
+        kept="No model was loaded, and nothing was sent to it. " + _KEPT,
+        todo="Run `govdesk doctor` and show what it says to your administrator.",
+    )
+
+
 def answer_failed(frame: AnswerFailed) -> GovDeskError:
     """An answer that could not be made by a worker that is well."""
     if frame.code == "context.full":
+        about = "about " if frame.estimated else ""
         return UsageError(
-            f"The conversation has {frame.prompt_tokens} tokens; the model can see {frame.context_tokens}. "
-            "Nothing was cut, and nothing was answered.",
+            f"The conversation has {about}{frame.prompt_tokens} tokens; the model can see "
+            f"{frame.context_tokens}. Nothing was cut, and nothing was answered.",
             code="context.full",
             kept=_KEPT,
             todo="Shorten the message, or start a new conversation.",
@@ -37,6 +57,13 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
             code=frame.code,
             kept=_KEPT,
             todo="Ask your administrator for another model.",
+        )
+    if frame.code == "prompt.tokenize":
+        return WorkerError(
+            "The model could not read the conversation. Nothing was left out, and nothing was answered.",
+            code="prompt.tokenize",
+            kept=_KEPT,
+            todo="Write the message in other words, or start a new conversation.",
         )
     return WorkerError(
         "The model could not compute an answer.", code="worker.answer-failed", kept=_KEPT, todo="Ask again."

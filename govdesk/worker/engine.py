@@ -1,7 +1,8 @@
-"""One loaded model: read a prompt, decode an answer, stop at once when asked. The only user of llama_cpp.
+"""One loaded model: read a prompt, decode an answer, stop at once when asked.
 
 The decode loop does per token: one native decode, one native sampling, one table look-up for the
-token's bytes, one poll of the channel. Nothing in it grows with the answer.
+token's bytes, one poll of the channel. Nothing in it grows with the answer. Where one token takes
+long, llama.cpp's abort callback looks for the cancel inside it as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from llama_cpp import llama_cpp as lib
 
 from govdesk.domain.frames import (
+    MAX_TOKENS,
     AnswerDone,
     AnswerFailed,
     AnswerPiece,
@@ -24,10 +26,16 @@ from govdesk.domain.frames import (
     LoadModel,
     PromptProgress,
 )
+from govdesk.worker import limits
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
 PIECE_SECONDS = 0.025
 """Pieces are sent at most this often: a frame for each token would cost more than it shows."""
+POLL_SECONDS = 0.01
+"""The abort callback comes hundreds of times per token and looks at the channel this often."""
+SLOW_TOKEN_SECONDS = 0.05
+"""Below this a look between tokens is often enough, and the callback would cost some percent."""
 _ABORTED = 2  # llama_decode's answer when the abort callback said so
 _PENALTY_LAST_TOKENS = 64
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
@@ -49,9 +57,8 @@ class _Run:
     """Counters of one answer."""
 
     prompt_tokens: int = 0
+    read_tokens: int = 0
     answer_tokens: int = 0
-    read_seconds: float = 0.0
-    decode_seconds: float = 0.0
 
 
 class Engine:
@@ -73,9 +80,8 @@ class Engine:
         self._model = lib.llama_model_load_from_file(f"/proc/self/fd/{descriptor}".encode(), parameters)
         if not self._model:
             raise LoadFailedError("model.refused")
-        self._vocabulary = lib.llama_model_get_vocab(self._model)
-        self.trained_context_tokens = int(lib.llama_model_n_ctx_train(self._model))
-        self.context_tokens = min(order.context_tokens, self.trained_context_tokens)
+        self.context_tokens = min(order.context_tokens, int(lib.llama_model_n_ctx_train(self._model)))
+        self._vocabulary = Vocabulary(self._model, self.context_tokens)
         settings = lib.llama_context_default_params()
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
@@ -90,98 +96,94 @@ class Engine:
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
+        limits.bound_memory(order.threads)  # the library has what it needs; the template gets what is left
         try:
             self._template = ChatTemplate(
-                source.decode("utf-8", "replace"),
-                self._token_text(lib.llama_vocab_bos(self._vocabulary)),
-                self._token_text(lib.llama_vocab_eos(self._vocabulary)),
+                source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
             )
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
-        self._pieces: dict[int, bytes] = {}
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
-        description = ctypes.create_string_buffer(256)
-        lib.llama_model_desc(self._model, description, 256)
-        return Loaded(
-            description=description.value.decode("utf-8", "replace"),
-            context_tokens=self.context_tokens,
-            trained_context_tokens=self.trained_context_tokens,
-            template_sha384=self.template_sha384,
-        )
+        return Loaded(context_tokens=self.context_tokens, template_sha384=self.template_sha384)
 
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""
+        messages = tuple((message.role, message.text) for message in order.messages)
         try:
-            parts = self._template.render(tuple((message.role, message.text) for message in order.messages))
+            prompt = self._vocabulary.prompt(self._template.render(messages), cancelled)
         except TemplateFailedError as error:
             yield AnswerFailed(turn=order.turn, code=error.code)
             return
-        tokens = [token for part in parts for token in self._tokenize(part.text, special=part.special)]
-        run = _Run(prompt_tokens=len(tokens))
-        if len(tokens) >= self.context_tokens:
-            yield AnswerFailed(
-                turn=order.turn,
-                code="context.full",
-                prompt_tokens=len(tokens),
-                context_tokens=self.context_tokens,
-            )
+        except TokenizeFailedError:
+            yield AnswerFailed(turn=order.turn, code="prompt.tokenize")
             return
+        match prompt:
+            case Cancelled():
+                yield _done(order.turn, "cancelled", _Run())
+                return
+            case Full(tokens=count, estimated=estimated):
+                yield AnswerFailed(
+                    turn=order.turn,
+                    code="context.full",
+                    prompt_tokens=min(count, MAX_TOKENS),
+                    context_tokens=self.context_tokens,
+                    estimated=estimated,
+                )
+                return
+            case tokens:
+                yield from self._run(order, tokens, cancelled)
+
+    def _run(
+        self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
+    ) -> Iterator[Events]:
+        run = _Run(prompt_tokens=len(tokens))
         lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        sampler = _sampler(order, int(lib.llama_vocab_n_tokens(self._vocabulary)))
+        sampler = _sampler(order, self._vocabulary.size)
+        abort = _abort_callback(cancelled)
+        lib.llama_set_abort_callback(self._context, abort, None)
         try:
             for token in tokens[-_PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(sampler, token)
             code = yield from self._read(order.turn, tokens, run, cancelled)
             if code == "ok":
-                code = yield from self._decode(order, sampler, run, cancelled)
+                code = yield from self._decode(order, sampler, run, cancelled, abort)
         finally:
+            lib.llama_set_abort_callback(self._context, _NO_ABORT, None)
             lib.llama_sampler_free(sampler)
         if code in {"end", "length", "cancelled"}:
-            yield AnswerDone(
-                turn=order.turn,
-                reason=code,
-                prompt_tokens=run.prompt_tokens,
-                read_tokens=run.prompt_tokens,
-                answer_tokens=run.answer_tokens,
-                read_seconds=run.read_seconds,
-                decode_seconds=run.decode_seconds,
-            )
+            yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
     def _read(
-        self, turn: str, tokens: list[int], run: _Run, cancelled: Callable[[], bool]
+        self, turn: str, tokens: tuple[int, ...], run: _Run, cancelled: Callable[[], bool]
     ) -> Generator[Events, None, str]:
-        started = time.perf_counter()
-        # between graph nodes, so that a long batch stops within milliseconds; off again while decoding
-        abort = lib.ggml_abort_callback(lambda _data: cancelled())
-        lib.llama_set_abort_callback(self._context, abort, None)
-        code = "ok"
-        try:
-            yield PromptProgress(turn=turn, done_tokens=0, total_tokens=len(tokens))
-            for start in range(0, len(tokens), self._batch_tokens):
-                chunk = tokens[start : start + self._batch_tokens]
-                array = (lib.llama_token * len(chunk))(*chunk)
-                result = lib.llama_decode(self._context, lib.llama_batch_get_one(array, len(chunk)))
-                if result == _ABORTED or cancelled():
-                    code = "cancelled"
-                    break
-                if result != 0:
-                    code = "decode.failed"
-                    break
-                yield PromptProgress(turn=turn, done_tokens=start + len(chunk), total_tokens=len(tokens))
-        finally:
-            lib.llama_set_abort_callback(self._context, _NO_ABORT, None)
-            run.read_seconds = time.perf_counter() - started
-        return code
+        yield PromptProgress(turn=turn, done_tokens=0, total_tokens=len(tokens))
+        for start in range(0, len(tokens), self._batch_tokens):
+            chunk = tokens[start : start + self._batch_tokens]
+            array = (lib.llama_token * len(chunk))(*chunk)
+            result = lib.llama_decode(self._context, lib.llama_batch_get_one(array, len(chunk)))
+            if result == _ABORTED or cancelled():
+                return "cancelled"
+            if result != 0:
+                return "decode.failed"
+            run.read_tokens = start + len(chunk)
+            yield PromptProgress(turn=turn, done_tokens=run.read_tokens, total_tokens=len(tokens))
+        return "ok"
 
     def _decode(
-        self, order: Generate, sampler: lib.llama_sampler_p, run: _Run, cancelled: Callable[[], bool]
+        self,
+        order: Generate,
+        sampler: lib.llama_sampler_p,
+        run: _Run,
+        cancelled: Callable[[], bool],
+        abort: object,
     ) -> Generator[Events, None, str]:
-        context, vocabulary = self._context, self._vocabulary
-        decode, sample, is_end = lib.llama_decode, lib.llama_sampler_sample, lib.llama_vocab_is_eog
+        context = self._context
+        decode, sample = lib.llama_decode, lib.llama_sampler_sample
+        is_end, piece = self._vocabulary.ends, self._vocabulary.piece
         clock = time.perf_counter
         room = min(order.max_tokens, self.context_tokens - run.prompt_tokens)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -189,14 +191,15 @@ class Engine:
         batch = lib.llama_batch_get_one(array, 1)
         waiting = bytearray()
         waiting_tokens = 0
-        started = sent = clock()
+        watched = True  # while it reads, and until the first token shows how fast this machine is
+        last = sent = clock()
         code = "length"
         for count in range(room):
             token = sample(sampler, context, -1)
-            if is_end(vocabulary, token):
+            if is_end(token):
                 code = "end"
                 break
-            waiting += self._piece(token)
+            waiting += piece(token)
             waiting_tokens += 1
             run.answer_tokens += 1
             now = clock()
@@ -212,38 +215,45 @@ class Engine:
                 break
             if count + 1 == room:
                 break
+            if count > 0 and watched != (now - last >= SLOW_TOKEN_SECONDS):
+                watched = not watched
+                lib.llama_set_abort_callback(context, abort if watched else _NO_ABORT, None)
+            last = now
             array[0] = token
-            if decode(context, batch) != 0:
-                code = "decode.failed"
+            result = decode(context, batch)
+            if result != 0:
+                code = "cancelled" if result == _ABORTED else "decode.failed"
                 break
-        run.decode_seconds = clock() - started
         text = decoder.decode(bytes(waiting), final=True)
         if text:
             yield AnswerPiece(turn=order.turn, text=text, tokens=waiting_tokens)
         return code
 
-    def _tokenize(self, text: str, *, special: bool) -> list[int]:
-        untrusted_bytes = text.encode("utf-8", "replace")
-        room = len(untrusted_bytes) + 8
-        tokens = (lib.llama_token * room)()
-        count = lib.llama_tokenize(
-            self._vocabulary, untrusted_bytes, len(untrusted_bytes), tokens, room, False, special
-        )
-        return list(tokens[: max(count, 0)])
 
-    def _piece(self, token: int) -> bytes:
-        piece = self._pieces.get(token)
-        if piece is None:
-            piece = self._pieces[token] = self._token_bytes(token, special=False)
-        return piece
+def _done(turn: str, reason: str, run: _Run) -> AnswerDone:
+    return AnswerDone(
+        turn=turn,
+        reason=reason,
+        prompt_tokens=run.prompt_tokens,
+        read_tokens=run.read_tokens,
+        answer_tokens=run.answer_tokens,
+    )
 
-    def _token_bytes(self, token: int, *, special: bool) -> bytes:
-        buffer = ctypes.create_string_buffer(512)
-        count = lib.llama_token_to_piece(self._vocabulary, token, buffer, len(buffer), 0, special)
-        return buffer.raw[:count] if count > 0 else b""
 
-    def _token_text(self, token: int) -> str:
-        return self._token_bytes(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+def _abort_callback(cancelled: Callable[[], bool]) -> object:
+    """What llama.cpp asks between graph nodes: stop? It costs a clock reading, and seldom a poll."""
+    clock = time.perf_counter
+    next_look = 0.0
+
+    def abort(_data: object) -> bool:
+        nonlocal next_look
+        now = clock()
+        if now < next_look:
+            return False
+        next_look = now + POLL_SECONDS
+        return cancelled()
+
+    return lib.ggml_abort_callback(abort)
 
 
 def _sampler(order: Generate, vocabulary_tokens: int) -> lib.llama_sampler_p:

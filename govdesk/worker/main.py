@@ -6,13 +6,10 @@ key, sees no file but the installation, and says nothing but frames.
 
 from __future__ import annotations
 
-import resource
-
 from govdesk.domain.frames import ToWorker
 from govdesk.process.channel import Channel
 from govdesk.sandbox.walls import Wall, raise_and_prove, readable
-
-_MAX_OPEN_FILES = 64
+from govdesk.worker import limits
 
 
 def run(descriptor: int) -> int:
@@ -27,8 +24,7 @@ def run(descriptor: int) -> int:
     Raises:
         WallError: a wall cannot be had or does not hold; nothing was opened.
     """
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    limits.forbid_files()
     channel: Channel[ToWorker] = Channel.from_descriptor(descriptor, ToWorker)
     probes = raise_and_prove(Wall.CONFINED, readable())
     from govdesk.worker.service import Service  # native code: only behind the walls

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import llama_cpp
-
 from govdesk.domain.frames import (
     Cancel,
     Generate,
@@ -32,13 +30,12 @@ class Service:
         self._probes = probes
         self._engine: Engine | None = None
         self._ending = False
+        self._broken = False
 
     def run(self) -> int:
         """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules."""
         try:
-            self._channel.send(
-                WorkerHello(probes=self._probes, library=f"llama-cpp-python {llama_cpp.__version__}")
-            )
+            self._channel.send(WorkerHello(probes=self._probes))
             while not self._ending and (received := self._channel.receive()) is not None:
                 frame, descriptors = received
                 if not self._take(frame, descriptors):
@@ -46,7 +43,7 @@ class Service:
                 close_all(descriptors)
         except (FrameError, BrokenPipeError):
             return 1
-        return 0
+        return 1 if self._broken else 0
 
     def _take(self, frame: ToWorker, descriptors: list[int]) -> bool:
         match frame:
@@ -70,9 +67,13 @@ class Service:
         stopped = False
 
         def cancelled() -> bool:
+            """Also called from inside llama.cpp, where an exception would be swallowed: none leaves it."""
             nonlocal stopped
             if not stopped and self._channel.readable():
-                received = self._channel.receive()
+                try:
+                    received = self._channel.receive()
+                except (FrameError, OSError):
+                    received, self._broken = None, True
                 match received:
                     case None | (Shutdown(), _):
                         self._ending = stopped = True

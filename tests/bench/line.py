@@ -69,7 +69,9 @@ class WholeLine:
         approved = self.policy.policy.models.approved
         self.supervisor = Supervisor(
             DirectBroker(),
-            lambda: catalogue.approved_model(folders, roots, approved),
+            lambda: catalogue.approved_model(
+                folders, roots, approved, self.policy.policy.system_high, composition.covers
+            ),
             self.audit.append,
             selftest.require_closed,
         )

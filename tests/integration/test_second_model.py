@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from govdesk import config
+from govdesk.app.rules import covers
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece
 from govdesk.domain.record import Entry, Event
@@ -36,7 +37,7 @@ def _trust() -> tuple[str, ...]:
 
 def _approved(name: str) -> catalogue.Model:
     manifest = catalogue.read_manifest(config.MODELS / f"{name}.toml", _trust())
-    return catalogue.approved_model((config.MODELS,), _trust(), (manifest.sha384,))
+    return catalogue.approved_model((config.MODELS,), _trust(), (manifest.sha384,), "UNCLASSIFIED", covers)
 
 
 class Line:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from govdesk import config
-from govdesk.domain.frames import Cancel, Probe
+from govdesk.domain.frames import Cancel, FromWorker, Generate, Probe
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Reading, Role, Sampling
-from govdesk.errors import GovDeskError, ModelError, WorkerError
+from govdesk.errors import GovDeskError, WallError, WorkerError
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
+from govdesk.process import environment
+from govdesk.process.channel import Channel
 from govdesk.sandbox import selftest
 from tests.processes import DirectBroker
 
@@ -38,8 +41,8 @@ def _model() -> catalogue.Model:
 class Line:
     """A supervisor over a real worker, with the records it made."""
 
-    def __init__(self) -> None:
-        self.broker = DirectBroker()
+    def __init__(self, broker: DirectBroker | None = None) -> None:
+        self.broker = broker or DirectBroker()
         self.records: list[Entry] = []
         self.supervisor = Supervisor(self.broker, _model, self.record, selftest.require_closed)
 
@@ -187,102 +190,130 @@ def test_a_late_cancel_does_not_stop_the_next_answer(shared: Line) -> None:
     assert shared.ask()[1].reason in {"end", "length"}
 
 
-class TestBadModels:
-    """Missing, cut, renamed, oversized, not a GGUF: each refused before native code sees it."""
+def test_the_worker_may_write_no_file_and_has_no_memory_without_end(shared: Line) -> None:
+    shared.supervisor.model()
+    assert shared.broker.process is not None
+    limits = Path(f"/proc/{shared.broker.process.pid}/limits").read_text(encoding="ascii")
+    soft_and_hard = {
+        line[:25].strip(): tuple(line[25:].split()[:2])
+        for line in limits.splitlines()
+        if line.startswith("Max")
+    }
+    assert soft_and_hard["Max file size"] == ("0", "0")
+    assert soft_and_hard["Max open files"] == ("64", "64")
+    soft, hard = soft_and_hard["Max data size"]
+    assert soft == hard
+    assert int(soft) < 4 * 2**30
 
-    @pytest.fixture
-    def model(self, tmp_path: Path, model_file: Path) -> catalogue.Model:
-        copy = tmp_path / model_file.name
-        copy.write_bytes(model_file.read_bytes())
-        return catalogue.Model(_model().manifest, copy)
 
-    def _refused(self, model: catalogue.Model) -> ModelError:
-        before = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(ModelError) as caught:
-            os.close(catalogue.open_verified(model))
-        assert len(os.listdir("/proc/self/fd")) == before
-        assert caught.value.kept and caught.value.todo
-        return caught.value
+_WRITES = """
+import os, sys
+descriptor = int(sys.argv[sys.argv.index("--channel") + 1])
+os.write(descriptor, bytes.fromhex("{garbage}"))
+os.read(descriptor, 1)
+"""
 
-    def test_sound(self, model: catalogue.Model) -> None:
-        descriptor = catalogue.open_verified(model)
-        assert os.fstat(descriptor).st_size == model.manifest.bytes
-        with pytest.raises(PermissionError):
-            os.pwrite(descriptor, b"x", 0)
-        os.close(descriptor)
 
-    def test_missing(self, model: catalogue.Model) -> None:
-        model.path.unlink()
-        assert self._refused(model).code == "model.missing"
+class ImpostorBroker(DirectBroker):
+    """Its first worker is another program with the same command line: it writes garbage and waits."""
 
-    def test_cut(self, model: catalogue.Model) -> None:
-        os.truncate(model.path, model.manifest.bytes - 1)
-        assert self._refused(model).code == "model.size"
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, garbage: bytes) -> None:
+        super().__init__()
+        self._monkeypatch = monkeypatch
+        self._program = _WRITES.format(garbage=garbage.hex())
 
-    def test_oversized(self, model: catalogue.Model) -> None:
-        with model.path.open("ab") as file:
-            file.write(b"x")
-        assert self._refused(model).code == "model.size"
+    def start_worker(self) -> Channel[FromWorker]:
+        if self.started:
+            return super().start_worker()
+        with self._monkeypatch.context() as patch:
+            patch.setattr(environment, "command", lambda: [sys.executable, "-I", "-c", self._program])
+            return super().start_worker()
 
-    def test_not_gguf(self, model: catalogue.Model) -> None:
-        model.path.write_bytes(b"PK\x03\x04" + b"\0" * 100)
-        assert self._refused(model).code == "model.not-gguf"
 
-    def test_empty(self, model: catalogue.Model) -> None:
-        model.path.write_bytes(b"")
-        assert self._refused(model).code == "model.not-gguf"
+@pytest.mark.parametrize("garbage", [b"\xff" * 16, b"\0\0\0\1\xc1", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_worker_that_sends_garbage_is_explained_and_the_next_turn_works(
+    monkeypatch: pytest.MonkeyPatch, garbage: bytes
+) -> None:
+    line = Line(ImpostorBroker(monkeypatch, garbage))
+    with pytest.raises(WorkerError) as caught:
+        line.ask()
+    assert caught.value.code == "worker.garbage"
+    assert [entry.event for entry in line.records].count(Event.WORKER_FAILURE) == 1
+    assert line.broker.process is not None
+    assert line.broker.process.returncode is not None
+    assert line.ask()[0]
+    assert line.broker.started == 2
+    line.supervisor.stop()
 
-    def test_one_bit_changed(self, model: catalogue.Model) -> None:
-        with model.path.open("r+b") as file:
-            file.seek(50_000_000)
-            byte = file.read(1)
-            file.seek(50_000_000)
-            file.write(bytes([byte[0] ^ 1]))
-        assert self._refused(model).code == "model.digest"
 
-    def test_nonsense_header(self, model: catalogue.Model) -> None:
-        with model.path.open("r+b") as file:
-            file.seek(8)
-            file.write(b"\xff" * 8)
-        assert self._refused(model).code == "model.header"
+def test_stop_while_it_hangs_and_the_next_turn_works(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("govdesk.inference.supervisor.CANCEL_SECONDS", 0.5)
+    with pytest.raises(WorkerError) as caught:
+        for event in line.supervisor.answer(TurnId("t"), HELLO, Sampling(max_tokens=500, temperature=0.0)):
+            if isinstance(event, Piece):
+                assert line.broker.process is not None
+                line.broker.process.send_signal(signal.SIGSTOP)
+                line.supervisor.cancel()
+    assert caught.value.code == "worker.hung"
+    monkeypatch.undo()
+    assert line.ask()[0]
 
-    def test_another_model_under_its_name(self, model: catalogue.Model) -> None:
-        with model.path.open("r+b") as file:
-            file.seek(model.manifest.bytes - 64)
-            file.write(b"\0" * 64)
-        assert self._refused(model).code == "model.digest"
 
-    def test_link_and_pipe(self, model: catalogue.Model, model_file: Path) -> None:
-        model.path.unlink()
-        model.path.symlink_to(model_file)
-        assert self._refused(model).code == "model.missing"
-        model.path.unlink()
-        os.mkfifo(model.path)
-        assert self._refused(model).code == "model.not-a-file"
+def test_stop_is_heard_before_a_huge_prompt_is_tokenised(shared: Line) -> None:
+    shared.supervisor.model()
+    channel = shared.supervisor._channel
+    assert channel is not None
 
-    def test_not_approved(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError) as caught:
-            catalogue.approved_model((config.MODELS,), _trust(), ("00" * 48,))
-        assert caught.value.code == "model.none-approved"
+    class Hurried:
+        """Presses Stop as soon as the order is out."""
 
-    def test_manifest_changed(self, tmp_path: Path) -> None:
-        for name in ("smollm2-135m-instruct.toml", "smollm2-135m-instruct.toml.sig"):
-            (tmp_path / name).write_bytes((config.MODELS / name).read_bytes())
-        path = tmp_path / "smollm2-135m-instruct.toml"
-        path.write_bytes(path.read_bytes().replace(b"UNCLASSIFIED", b"SECRET"))
-        with pytest.raises(ModelError) as caught:
-            catalogue.read_manifest(path, _trust())
-        assert caught.value.code == "model.manifest-signature"
+        def send(self, frame: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+            if isinstance(frame, Generate):
+                shared.supervisor.cancel()
+            channel.send(frame, descriptors)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(channel, name)
+
+    shared.supervisor._channel = Hurried()  # type: ignore[assignment]
+    try:
+        history = ((Role.USER, " " * 1_900_000),)
+        [stopped] = shared.supervisor.answer(TurnId("t"), history, EXACT)
+    finally:
+        shared.supervisor._channel = channel
+    assert isinstance(stopped, Stopped) and stopped.reason == "cancelled"
+    assert shared.ask()[0]
 
 
 def test_an_open_channel_in_the_worker_means_no_answer(line: Line) -> None:
     def opened(probes: tuple[Probe, ...]) -> None:
-        selftest.require_closed((*probes, Probe(channel="tcp4", blocked=False, found="open")))
+        first, *rest = probes
+        selftest.require_closed((msgspec.structs.replace(first, blocked=False, found="open"), *rest))
 
     line.supervisor = Supervisor(line.broker, _model, line.record, opened)
-    with pytest.raises(GovDeskError) as caught:
+    with pytest.raises(WallError) as caught:
         line.supervisor.model()
     assert caught.value.code == "wall.open"
-    line.supervisor.stop()
+    assert line.records[-1].event is Event.SELF_TEST
+    assert line.records[-1].outcome == "failure"
     assert line.broker.process is not None
-    assert line.broker.process.returncode is not None
+    assert line.broker.process.returncode is not None  # before anything else happens
+
+
+def test_a_worker_whose_walls_cannot_be_had_is_explained(line: Line) -> None:
+    start = line.broker.start_worker
+
+    def without_walls() -> Channel[FromWorker]:
+        code = (
+            "import sys; from govdesk.sandbox import landlock; landlock.abi = lambda: 0; "
+            "sys.argv[0] = 'govdesk'; from govdesk.__main__ import main; sys.exit(main())"
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(environment, "command", lambda: [sys.executable, "-I", "-c", code])
+            return start()
+
+    line.broker.start_worker = without_walls  # type: ignore[method-assign]
+    with pytest.raises(WallError) as caught:
+        line.supervisor.model()
+    assert caught.value.code == "wall.worker"
+    assert [(e.event, e.outcome) for e in line.records[1:]] == [(Event.SELF_TEST, "failure")]

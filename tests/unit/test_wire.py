@@ -15,7 +15,7 @@ from govdesk.errors import FrameError
 
 
 @given(
-    texts=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"])), max_size=5),
+    texts=st.lists(st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])), max_size=5),
     cuts=st.lists(st.integers(1, 7), min_size=1),
 )
 def test_any_chunking_gives_the_same_frames(texts: list[str], cuts: list[int]) -> None:

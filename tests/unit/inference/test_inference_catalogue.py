@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from govdesk import config, crypto
+from govdesk.app.rules import covers
 from govdesk.domain.ids import ModelDigest
 from govdesk.errors import ModelError
 from govdesk.inference import catalogue
@@ -132,7 +133,7 @@ class TestApprovedModel:
 
     def approve(self, folders: Path | tuple[Path, ...], *approved: str) -> catalogue.Model:
         folders = (folders,) if isinstance(folders, Path) else folders
-        return catalogue.approved_model(folders, TRUST, approved)
+        return catalogue.approved_model(folders, TRUST, approved, "UNCLASSIFIED", covers)
 
     def test_the_policys_order_decides_not_the_folders(self, folder: Path) -> None:
         first, second = self.DIGESTS

@@ -1,0 +1,99 @@
+"""What a worker may say while it answers, in which order and how much; anything else is garbage.
+
+The worker is untrusted: its frames have a right shape when they arrive here, and nothing more. An answer
+has an end because its pieces are counted here, not because the worker says so.
+"""
+
+from __future__ import annotations
+
+import time
+
+from govdesk.domain.frames import AnswerDone, AnswerFailed, AnswerPiece, FromWorker, PromptProgress
+from govdesk.domain.ids import TurnId
+from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.turn import Reading, Usage
+
+MAX_TOKEN_CHARACTERS = 512
+"""No token of a known vocabulary is longer."""
+_REASONS = frozenset({"end", "length", "cancelled"})
+
+
+class GarbageError(Exception):
+    """The worker said what it may not say; it is stopped."""
+
+
+class Hearing:
+    """One answer, heard frame by frame.
+
+    Args:
+        turn: the turn that is answered.
+        context_tokens: what the model can see.
+        max_tokens: how long the answer may get.
+    """
+
+    def __init__(self, turn: TurnId, context_tokens: int, max_tokens: int) -> None:
+        self._turn = turn
+        self._context_tokens = context_tokens
+        self._max_tokens = min(max_tokens, context_tokens)
+        self._read = -1
+        self._total: int | None = None
+        self._pieces = 0
+        self._tokens = 0
+        self._characters = 0
+        self._started = time.monotonic()
+        self._first_seconds: float | None = None
+
+    def hear(self, untrusted_frame: FromWorker) -> Reading | Piece | Stopped | AnswerFailed:
+        """The event that a frame means.
+
+        Raises:
+            GarbageError: it is of another turn, out of order, or more than was asked for.
+        """
+        match untrusted_frame:
+            case PromptProgress(turn=turn) if turn == self._turn:
+                return self._progress(untrusted_frame)
+            case AnswerPiece(turn=turn) if turn == self._turn:
+                return self._piece(untrusted_frame)
+            case AnswerDone(turn=turn) if turn == self._turn:
+                return self._done(untrusted_frame)
+            case AnswerFailed(turn=turn) if turn == self._turn:
+                return untrusted_frame
+        raise GarbageError
+
+    def _progress(self, frame: PromptProgress) -> Reading:
+        total = frame.total_tokens if self._total is None else self._total
+        _require(frame.total_tokens == total <= self._context_tokens)
+        _require(self._read < frame.done_tokens <= total)
+        self._read, self._total = frame.done_tokens, total
+        return Reading(frame.done_tokens, frame.total_tokens)
+
+    def _piece(self, frame: AnswerPiece) -> Piece:
+        _require(self._read == self._total)
+        if self._first_seconds is None:
+            self._first_seconds = time.monotonic() - self._started
+        self._pieces += 1
+        self._tokens += frame.tokens
+        self._characters += len(frame.text)
+        # each piece has a token of its own, but for the rest of a character that the answer ends in
+        _require(self._pieces <= self._max_tokens + 1 and self._tokens <= self._max_tokens)
+        _require(self._characters <= self._max_tokens * MAX_TOKEN_CHARACTERS)
+        return Piece(frame.text)
+
+    def _done(self, frame: AnswerDone) -> Stopped:
+        _require(frame.reason in _REASONS)
+        _require(self._read == self._total or frame.reason == "cancelled")
+        _require(frame.read_tokens <= frame.prompt_tokens <= self._context_tokens)
+        _require(self._tokens <= frame.answer_tokens <= self._max_tokens)
+        usage = Usage(
+            prompt_tokens=frame.prompt_tokens,
+            read_tokens=frame.read_tokens,
+            answer_tokens=frame.answer_tokens,
+            first_token_seconds=self._first_seconds or 0.0,
+            total_seconds=time.monotonic() - self._started,
+        )
+        return Stopped(frame.reason, usage)
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise GarbageError

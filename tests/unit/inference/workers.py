@@ -1,0 +1,149 @@
+"""Scripted workers for the supervisor's tests: a thread at the other end of a real socketpair."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from govdesk.domain.frames import (
+    AnswerDone,
+    AnswerPiece,
+    FromWorker,
+    Generate,
+    Loaded,
+    Probe,
+    PromptProgress,
+    ToWorker,
+    WorkerEnded,
+    WorkerHello,
+)
+from govdesk.inference.catalogue import Manifest, Model
+from govdesk.process.channel import Channel, pair
+
+TEMPLATE = "ab" * 48
+PROBES = tuple(
+    Probe(channel=name, blocked=True, found="EPERM") for name in ("execve", "read-outside", "tcp4", "unix")
+)
+
+
+class Worker:
+    """The worker's end. `raw` is the same socket, for what no channel would send."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.raw = end
+        self.channel: Channel[ToWorker] = Channel(end, ToWorker)
+
+    def send(self, *frames: msgspec.Struct) -> None:
+        for frame in frames:
+            self.channel.send(frame)
+
+    def hello(self, probes: tuple[Probe, ...] = PROBES) -> None:
+        self.send(WorkerHello(probes=probes))
+
+    def load(self, context_tokens: int = 64, template: str = TEMPLATE) -> None:
+        if self.channel.receive(10) is None:
+            raise BrokenPipeError
+        self.send(Loaded(context_tokens=context_tokens, template_sha384=template))
+
+    def order(self) -> Generate:
+        self.hello()
+        self.load()
+        return self.next_order()
+
+    def next_order(self) -> Generate:
+        received = self.channel.receive(10)
+        if received is None or not isinstance(received[0], Generate):
+            raise BrokenPipeError
+        return received[0]
+
+    def read(self, turn: str, total: int = 4) -> None:
+        self.send(
+            PromptProgress(turn=turn, done_tokens=0, total_tokens=total),
+            PromptProgress(turn=turn, done_tokens=total, total_tokens=total),
+        )
+
+    def until_closed(self) -> None:
+        while self.channel.receive(10) is not None:
+            pass
+
+
+def done(turn: str, reason: str = "end", prompt: int = 4, answer: int = 1) -> AnswerDone:
+    return AnswerDone(
+        turn=turn, reason=reason, prompt_tokens=prompt, read_tokens=prompt, answer_tokens=answer
+    )
+
+
+def good(worker: Worker) -> None:
+    order = worker.order()
+    worker.read(order.turn)
+    worker.send(AnswerPiece(turn=order.turn, text="Well.", tokens=1), done(order.turn))
+    worker.until_closed()
+
+
+class ScriptedBroker:
+    """Each worker it starts plays the next script; after the last one all are good."""
+
+    def __init__(self, *scripts: Callable[[Worker], None], end: WorkerEnded | None = None) -> None:
+        self._scripts = list(scripts)
+        self._end = end
+        self._thread: threading.Thread | None = None
+        self.started = 0
+        self.stopped = 0
+        self.channels: list[Channel[FromWorker]] = []
+        self.channel_type: type[Channel[FromWorker]] = Channel
+
+    def start_worker(self) -> Channel[FromWorker]:
+        ours, theirs = pair()
+        script = self._scripts.pop(0) if self._scripts else good
+        self._thread = threading.Thread(target=self._play, args=(script, Worker(theirs)), daemon=True)
+        self._thread.start()
+        self.started += 1
+        self.channels.append(self.channel_type(ours, FromWorker))
+        return self.channels[-1]
+
+    def _play(self, script: Callable[[Worker], None], worker: Worker) -> None:
+        try:
+            script(worker)
+        except (OSError, ValueError):
+            pass  # one of the ends is closed
+        finally:
+            worker.raw.close()
+
+    def stop_worker(self) -> None:
+        self.stopped += 1
+
+    def worker_end(self, timeout_seconds: float) -> WorkerEnded | None:
+        return self._end
+
+
+def small_model(folder: Path) -> Model:
+    """A file with a GGUF header and a manifest that fits it; no library ever sees it."""
+    content = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + b"weights"
+    path = folder / "small.gguf"
+    path.write_bytes(content)
+    manifest = Manifest(
+        schema=1,
+        name="small",
+        title="Small",
+        version=1,
+        license="none",
+        provenance="made by a test",
+        shipped=False,
+        file=path.name,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        sha384=hashlib.sha384(content).hexdigest(),
+        architecture="none",
+        quantization="none",
+        context_tokens=64,
+        template_sha384=TEMPLATE,
+        roles=("user", "assistant"),
+        highest_marking="UNCLASSIFIED",
+    )
+    return Model(manifest, path)

@@ -1,0 +1,106 @@
+"""The worker keeps the order of its frames, and ends when the other end breaks it."""
+
+from __future__ import annotations
+
+import pytest
+
+# In a process of its own: the library's threads and limits are no part of the tests' process.
+_SERVE = """
+import sys, threading
+from govdesk import wire
+from govdesk.domain.frames import *
+from govdesk.process.channel import Channel, pair
+from govdesk.worker.service import Service
+
+ours, theirs = pair()
+trusted = Channel(ours, FromWorker)
+model, nothing = open(sys.argv[1], "rb"), open("/dev/null", "rb")
+load = LoadModel(context_tokens=256, threads=1)
+
+def generate(turn="t", max_tokens=4):
+    return Generate(turn=turn, messages=(ChatMessage(role="user", text="Hello"),), max_tokens=max_tokens,
+                    temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1)
+
+def say():
+    print(type(trusted.receive(20)[0]).__name__, flush=True)
+
+def answer():
+    while not isinstance(frame := trusted.receive(20)[0], AnswerDone | AnswerFailed):
+        pass
+    print(frame.reason, flush=True)
+
+def script():
+    say()
+    STEPS
+
+thread = threading.Thread(target=script, daemon=True)
+thread.start()
+code = Service(Channel(theirs, ToWorker), ()).run()
+theirs.shutdown(2)
+thread.join(30)
+print("rc", code)
+"""
+
+
+def _serve(isolated, model_file, *steps: str) -> str:
+    done = isolated(_SERVE.replace("STEPS", "\n    ".join(steps)), str(model_file))
+    assert not done.stderr
+    return " ".join(done.stdout.split()).removeprefix("WorkerHello ")
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (["trusted.send(generate())"], "rc 1"),
+        (["trusted.send(load)"], "rc 1"),
+        (["trusted.send(load, (nothing.fileno(), nothing.fileno()))"], "rc 1"),
+        (["trusted.send(load, (model.fileno(),))", "say()", "trusted.send(load, (model.fileno(),))"],
+         "Loaded rc 1"),
+        (["trusted.send(load, (nothing.fileno(),))", "say()", "trusted.send(generate())"], "LoadFailed rc 1"),
+        (["ours.sendall(b'\\xff' * 8)"], "rc 1"),
+        (["ours.sendall(b'\\0\\0')", "ours.close()"], "rc 1"),
+        (["trusted.send(WorkerHello(probes=()))"], "rc 1"),
+        (["trusted.send(Cancel(turn='t'))", "trusted.send(Shutdown())"], "rc 0"),
+        (["trusted.send(Shutdown())"], "rc 0"),
+        (["ours.close()"], "rc 0"),
+    ],
+    ids=["answer before load", "no model", "two models", "loads twice", "answer after no load", "garbage",
+         "cut", "a frame of the worker's", "late cancel", "shutdown", "closed"],
+)  # fmt: skip
+def test_the_order_of_frames(isolated, model_file, steps: list[str], said: str) -> None:
+    assert _serve(isolated, model_file, *steps) == said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("wire.encode(Cancel(turn='t'))", "cancelled length rc 0"),
+        ("wire.encode(Cancel(turn='another'))", "length length rc 0"),
+        ("wire.encode(Shutdown())", "cancelled rc 0"),
+    ],
+    ids=["cancel", "another turn's cancel", "shutdown"],
+)
+def test_what_comes_while_it_answers(isolated, model_file, more: str, said: str) -> None:
+    """It comes with the order, so it counts before the first batch is read."""
+    steps = [
+        "trusted.send(load, (model.fileno(),))",
+        "trusted.receive(20)",
+        f"ours.sendall(wire.encode(generate()) + {more})",
+        "answer()",
+    ]
+    if "length" in said:
+        steps += ["trusted.send(generate('u'))", "answer()", "trusted.send(Shutdown())"]
+    assert _serve(isolated, model_file, *steps) == said
+
+
+@pytest.mark.parametrize("more", ["ours.sendall(b'\\xff' * 8)", "ours.sendall(b'\\0\\0'); ours.shutdown(1)"])
+def test_garbage_while_it_answers_ends_it(isolated, model_file, more: str) -> None:
+    steps = [
+        "trusted.send(load, (model.fileno(),))",
+        "trusted.receive(20)",
+        "trusted.send(generate(max_tokens=240))",
+        "trusted.receive(20)",
+        more,
+        "answer()",
+    ]
+    assert _serve(isolated, model_file, *steps) == "cancelled rc 1"
