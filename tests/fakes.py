@@ -222,7 +222,8 @@ class FakeChat:
                 raise script.during
             if self._cancel.is_set():
                 outcome = Outcome.CANCELLED
-            usage = Usage(40, 40, 20, 0.4, 1.0)
+            if outcome is not Outcome.FAILED:
+                usage = Usage(40, 40, 20, 0.4, 1.0)
         self._store.add(
             identity, Message(Role.ASSISTANT, text, turn, now, "U", script.answer_findings, outcome)
         )
@@ -257,8 +258,10 @@ class FakeDesk:
         self.session = Session(self.policy.policy.session.idle_lock_seconds, clock)
         self.calls: list[str] = []
         self.problems: dict[str, Exception] = {}
+        self.profile_problem: GovDeskError | None = None
         self.raise_window: Callable[[], None] | None = None
         self.unlock_gate: threading.Event | None = None
+        self.model_gate: threading.Event | None = None
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:
@@ -305,8 +308,14 @@ class FakeDesk:
         self.session.unlock_succeeded()
         return FakeUnlocked(self.store, self.chat)
 
+    def reset_passphrase(self, code: str, new: str) -> None:
+        self._call("reset")
+        self.reset = (code, new)
+
     def model(self) -> ModelInfo:
         self._call("model")
+        if self.model_gate is not None:
+            self.model_gate.wait(10)
         return MODEL
 
     def touch(self) -> bool:

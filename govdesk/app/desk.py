@@ -128,6 +128,11 @@ class SessionDesk:
         """False before the first run's set-up."""
         return self.profile.exists
 
+    @property
+    def profile_problem(self) -> GovDeskError | None:
+        """A history whose keys are missing, say; None when set-up or unlocking can go on."""
+        return new_profile.problem(self.profile)
+
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
         return self._inference.model()
@@ -159,6 +164,17 @@ class SessionDesk:
         return self._unlock(
             "recovery code", lambda: KeySlots(self.profile.key_slots).unlock_with_recovery(code)
         )
+
+    def reset_passphrase(self, code: str, new: str) -> None:
+        """Put a new passphrase in place of a forgotten one, opened by the recovery code; recorded first."""
+        minimum = self.policy.policy.session.minimum_passphrase_characters
+        passphrase_rules.require_good(new, minimum)
+        self._record(Event.KEY_RESET, "success", "")
+        try:
+            KeySlots(self.profile.key_slots).reset_passphrase(code, new)
+        except GovDeskError as error:
+            self._record(Event.KEY_RESET, "failure", "", {"code": error.code})
+            raise
 
     def touch(self) -> bool:
         """The person did something: the idle time starts again, unless it was over."""

@@ -16,6 +16,23 @@ from govdesk.storage.database import Database
 from govdesk.storage.files import remove_database, sync_folder
 
 
+def problem(profile: Profile) -> HomeError | None:
+    """Why this folder can neither be unlocked nor get a new profile; None when it can.
+
+    Args:
+        profile: its paths.
+    """
+    keys = (profile.key_slots, profile.unfinished_key_slots)
+    if not os.path.lexists(profile.database) or any(os.path.lexists(path) for path in keys):
+        return None
+    return HomeError(
+        "There is a history in this folder, but the keys that open it are missing.",
+        code="home.keys-missing",
+        kept="The history was not touched.",
+        todo="Put keys.json back from a backup of the profile, or choose another folder.",
+    )
+
+
 def create(profile: Profile, passphrase: str, *, iterations: int | None = None) -> str:
     """Make keys and database in a profile's folder.
 
@@ -42,13 +59,8 @@ def create(profile: Profile, passphrase: str, *, iterations: int | None = None) 
         if os.path.lexists(profile.unfinished_key_slots):  # nothing was ever stored under these keys
             remove_database(profile.database)
             profile.unfinished_key_slots.unlink()
-        elif os.path.lexists(profile.database):
-            raise HomeError(
-                "There is a history in this folder, but the keys that open it are missing.",
-                code="home.keys-missing",
-                kept="The history was not touched.",
-                todo="Put keys.json back from a backup of the profile, or choose another folder.",
-            )
+        elif (missing := problem(profile)) is not None:
+            raise missing
         keys, code = KeySlots(profile.unfinished_key_slots, iterations=iterations).create(passphrase)
         with keys, keys[Purpose.DATABASE].use() as key:
             Database.create(profile.database, key).close()

@@ -38,6 +38,7 @@ from govdesk.domain.turn import (
     Sampling,
     TurnEvent,
     Usage,
+    remembered,
 )
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError
 
@@ -205,7 +206,7 @@ class ChatService:
         turn.model = self._inference.model()
         history = tuple(
             (message.role, message.text)
-            for message in self._store.messages(turn.conversation)
+            for message in remembered(self._store.messages(turn.conversation))
             if message.text and (message.role is Role.USER or message.outcome is not None)
         )
         stored_at = self._clock.monotonic()

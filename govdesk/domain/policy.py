@@ -13,6 +13,9 @@ import msgspec
 
 from govdesk.domain.redaction import Direction, Operator
 
+MAX_PROMPT_CHARACTERS = 2_000_000
+"""A longer prompt is refused: at most this much can be checked at once."""
+
 
 class PolicySource(Enum):
     """Where the policy in force came from."""

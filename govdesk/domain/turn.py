@@ -54,6 +54,21 @@ class Message:
     """Set on the assistant's message once the turn has ended."""
 
 
+def remembered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What a model is given of a conversation: all but turns that ended without any answer.
+
+    A question that was too long, or met a model that failed, would otherwise stand in the way for good.
+    """
+    unanswered = {
+        message.turn
+        for message in messages
+        if message.role is Role.ASSISTANT
+        and not message.text
+        and message.outcome in {Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED}
+    }
+    return tuple(message for message in messages if message.turn not in unanswered)
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One line of the conversation list."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit
 
 from govdesk.errors import GovDeskError
 from govdesk.gui.desk import Desk
-from govdesk.gui.parts import CardPage, button, label
+from govdesk.gui.parts import CardPage, button
 from govdesk.gui.tasks import Tasks
 
-_TEXT_HEIGHT = 260
+_TEXT_HEIGHT, _SMALLEST_TEXT_HEIGHT = 260, 120
+
+
+class _Text(QPlainTextEdit):
+    """As high as reads well, and less where the screen is small."""
+
+    def sizeHint(self) -> QSize:
+        """What reads well."""
+        return QSize(super().sizeHint().width(), _TEXT_HEIGHT)
 
 
 class ConsentPage(CardPage):
@@ -24,17 +32,15 @@ class ConsentPage(CardPage):
         super().__init__(consent.title)
         self._desk, self._tasks = desk, tasks
         # The text is the signed policy's and is shown to the letter: no Markdown, nothing written out.
-        self.text = QPlainTextEdit(consent.text)
+        self.text = _Text(consent.text)
         self.text.setObjectName("consent")
         self.text.setReadOnly(True)
         self.text.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
         self.text.setTabChangesFocus(True)
-        self.text.setMinimumHeight(_TEXT_HEIGHT)
+        self.text.setMinimumHeight(_SMALLEST_TEXT_HEIGHT)
         self.text.setAccessibleName(f"{consent.title}: {consent.text}")
-        self.problem = label("", "error")
-        self.problem.hide()
         self.agree = button("I agree", "primary", name="I agree to these terms")
         self.leave = button("Leave", name="Leave GovDesk without agreeing")
         self.agree.clicked.connect(self._record)
@@ -56,5 +62,4 @@ class ConsentPage(CardPage):
 
     def _failed(self, error: GovDeskError) -> None:
         self.agree.setEnabled(True)
-        self.problem.setText(error.explain())
-        self.problem.show()
+        self.say_problem(error)

@@ -6,7 +6,7 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QTextLayout
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.text import visible
 from govdesk.domain.turn import Conversation, Role, SearchHit
 from govdesk.gui import theme, words
@@ -14,6 +14,8 @@ from govdesk.gui import theme, words
 Row = Conversation | SearchHit
 _Index = QModelIndex | QPersistentModelIndex
 ROW_ROLE = int(Qt.ItemDataRole.UserRole)
+RUNNING_ROLE = ROW_ROLE + 1
+ANSWERING = "answering…"
 _HIT_START, _HIT_END = "\u2068", "\u2069"
 _PADDING = 8
 
@@ -24,6 +26,15 @@ class RowModel(QAbstractListModel):
     def __init__(self) -> None:
         super().__init__()
         self._rows: tuple[Row, ...] = ()
+        self._running: ConversationId | None = None
+
+    def set_running(self, conversation: ConversationId | None) -> None:
+        """This conversation is being answered; None when none is."""
+        if conversation == self._running:
+            return
+        self._running = conversation
+        if self._rows:
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self._rows) - 1, 0))
 
     def show_rows(self, rows: tuple[Row, ...]) -> None:
         """Show these rows instead."""
@@ -43,12 +54,15 @@ class RowModel(QAbstractListModel):
         conversation = conversation_of(row)
         if role == ROW_ROLE:
             return row
+        if role == RUNNING_ROLE:
+            return conversation.id == self._running
         if role == Qt.ItemDataRole.DisplayRole:
             return visible(conversation.title)
         if role in (Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.ToolTipRole):
             title = visible(conversation.title)
             when = words.clock_time(conversation.updated_utc_ns)
-            parts = (title, conversation.marking, when, hit_text(row)[0])
+            running = ANSWERING if conversation.id == self._running else ""
+            parts = (title, running, conversation.marking, when, hit_text(row)[0])
             return ", ".join(part for part in parts if part)
         return None
 
@@ -127,7 +141,8 @@ class RowDelegate(QStyledItemDelegate):
         else:
             conversation = conversation_of(row)
             when = words.clock_time(conversation.updated_utc_ns)
-            below = " · ".join(part for part in (when, visible(conversation.marking)) if part)
+            status = ANSWERING if index.data(RUNNING_ROLE) else when
+            below = " · ".join(part for part in (status, visible(conversation.marking)) if part)
             below = metrics.elidedText(below, Qt.TextElideMode.ElideRight, line.width())
             painter.drawText(line, int(Qt.AlignmentFlag.AlignVCenter), below)
         painter.restore()
@@ -143,7 +158,7 @@ def _paint_hit(
 ) -> None:
     """One line of the snippet that starts near the first word found, with those words set off."""
     if places and places[0][0] > 24:
-        cut = places[0][0] - 16
+        cut = _start_of_word(text, places[0][0] - 16, places[0][0])
         text = "…" + text[cut:]
         places = tuple((start - cut + 1, length) for start, length in places)
     layout = QTextLayout(text, font)
@@ -165,3 +180,9 @@ def _paint_hit(
     layout.endLayout()
     painter.setClipRect(line)
     layout.draw(painter, line.topLeft())
+
+
+def _start_of_word(text: str, wanted: int, latest: int) -> int:
+    """The first start of a word from `wanted` on, at most `latest`."""
+    blank = text.find(" ", wanted - 1, latest)
+    return wanted if blank < 0 else blank + 1

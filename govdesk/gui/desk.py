@@ -15,6 +15,7 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, TurnEvent
+from govdesk.errors import GovDeskError
 
 
 class Chat(Protocol):
@@ -65,6 +66,11 @@ class Desk(Protocol):
         """False before the first run's set-up."""
         ...
 
+    @property
+    def profile_problem(self) -> GovDeskError | None:
+        """Why neither set-up nor unlocking can help, such as a history whose keys are missing; else None."""
+        ...
+
     def record_consent(self, how: str) -> None:
         """Record durably that the person accepted the text; nothing else is shown before it returned.
 
@@ -101,6 +107,18 @@ class Desk(Protocol):
 
         Raises:
             WrongPassphraseError, UnreadableError, MachineError
+        """
+        ...
+
+    def reset_passphrase(self, code: str, new: str) -> None:
+        """Put a new passphrase in place of a forgotten one; the recovery code stays as it is. Slow (KDF).
+
+        Args:
+            code: the recovery code.
+            new: a passphrase that `passphrase_problem` accepts.
+
+        Raises:
+            WrongPassphraseError, UnreadableError, MachineError: the old passphrase still holds.
         """
         ...
 

@@ -76,7 +76,7 @@ class MessageView(QFrame):
         # From here on every part has its parent: showing one without would open a window of its own.
         self.set_marking(message.marking)
         self.set_findings(message.findings)
-        self.set_note(words.outcome(message.outcome))
+        self.set_note(words.outcome(message.outcome, message.text))
         self._show_text()
 
     @property

@@ -30,8 +30,8 @@ class Workspace(QWidget):
         super().__init__()
         self._desk, self._tasks = desk, tasks
         self._conversation: Conversation | None = None
-        self.side = Side(unlocked.history, desk.policy, tasks)
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
+        self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
         self.title = label("New conversation", "heading", wrap=False)
         self.title.setMinimumWidth(60)
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
@@ -61,7 +61,7 @@ class Workspace(QWidget):
             ("Ctrl+M", self.page.composer.box.setFocus),
             ("Ctrl+L", self.lock.emit),
             ("F1", self._help),
-            ("Esc", self.page.stop),
+            ("Esc", self._escape),
         ):
             QShortcut(QKeySequence(keys), self).activated.connect(act)
         self._show_header(None)
@@ -151,8 +151,14 @@ class Workspace(QWidget):
         self.mark.setVisible(bool(self.mark.text()))
         self._say_network()
 
+    def _escape(self) -> None:
+        """Leave the search; else stop the answer on screen, never one that is out of sight."""
+        if not self.side.clear_search() and self.page.running_here:
+            self.page.stop()
+
     def _changed(self, conversation: str) -> None:
         del conversation
+        self.side.set_running(self.page.running_in)
         self.side.refresh()
 
     def _listed(self) -> None:

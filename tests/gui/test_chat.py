@@ -1,17 +1,18 @@
 """One turn as a person sees it, whatever comes."""
 
 import threading
-import time
 
 import pytest
 from PySide6.QtCore import QMimeData, Qt, QUrl
 from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
+from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.redaction import Operator
 from govdesk.domain.turn import Outcome, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
-from govdesk.gui.composer import LARGE_PASTE_CHARACTERS, MAX_PROMPT_CHARACTERS
+from govdesk.gui.composer import LARGE_PASTE_CHARACTERS
 from govdesk.gui.dialogs import MarkedDialog
+from govdesk.gui.estimate import estimated_tokens
 from govdesk.gui.message import SHOWN_CHARACTERS
 from tests.fakes import DENY, FakeDesk, Script, finding
 
@@ -192,19 +193,19 @@ def test_hostile_and_odd_text_is_shown_safely_on_both_sides(qtbot, enter, ask, d
     window.grab()
 
 
-def test_two_megabytes_are_taken_without_a_stall_and_sent_whole(qtbot, enter, desk):
+def test_the_longest_prompt_is_kept_beside_the_box_and_sent_whole(qtbot, enter, desk):
     window = enter(desk)
     page = window.workspace.page
-    text = "word " * 400_000
+    typed = "Summarise:"
+    text = ("word " * 400_000)[len(typed) + 2 :]  # both with an empty line between: just what policy lets by
     data = QMimeData()
     data.setText(text)
-    qtbot.keyClicks(page.composer.box, "Summarise:")
-    started = time.perf_counter()
+    qtbot.keyClicks(page.composer.box, typed)
     page.composer.box.insertFromMimeData(data)
     window.grab()
-    assert time.perf_counter() - started < 5
+    assert len(page.composer.prompt) == MAX_PROMPT_CHARACTERS
     assert page.composer.box.toPlainText() == "Summarise:"
-    assert "2,000,000 characters" in page.composer.paste_words.text()
+    assert "1,999,988 characters" in page.composer.paste_words.text()
     assert "probably too long" in page.composer.why_not.text()
     page.composer.send_button.click()
     qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
@@ -217,6 +218,21 @@ def test_two_megabytes_are_taken_without_a_stall_and_sent_whole(qtbot, enter, de
     assert not page.composer.paste_row.isVisible()
 
 
+def test_a_prompt_that_policy_would_refuse_for_its_length_is_not_sent(qtbot, enter, desk):
+    window = enter(desk)
+    composer = window.workspace.page.composer
+    data = QMimeData()
+    data.setText("x" * MAX_PROMPT_CHARACTERS)
+    composer.box.insertFromMimeData(data)
+    assert composer.send_button.isEnabled()
+    qtbot.keyClicks(composer.box, "y")
+    assert not composer.send_button.isEnabled()
+    assert "2,000,003 characters" in composer.why_not.text()
+    qtbot.keyClick(composer.box, Qt.Key.Key_Return)
+    assert not window.workspace.page.running
+    assert desk.chat.prompts == []
+
+
 def test_a_paste_can_be_removed_and_one_that_is_too_large_is_refused(qtbot, enter, desk):
     window = enter(desk)
     composer = window.workspace.page.composer
@@ -225,7 +241,7 @@ def test_a_paste_can_be_removed_and_one_that_is_too_large_is_refused(qtbot, ente
     composer.drop_paste.click()
     assert composer.prompt == ""
     composer.box.large_paste.emit("x" * (MAX_PROMPT_CHARACTERS + 1))
-    assert "Nothing of it was taken" in composer.paste_words.text()
+    assert "Nothing of that paste was taken" in composer.why_not.text()
     assert composer.prompt == ""
 
 
@@ -243,12 +259,157 @@ def test_the_meter_estimates_before_and_is_exact_after(enter, ask, desk):
     window = enter(desk)
     composer = window.workspace.page.composer
     composer.box.setPlainText("x" * 400)
-    assert composer.meter_words.text() == "context about 100 of 8,192 tokens (estimate)"
+    assert (
+        composer.meter_words.text()
+        == f"context about {estimated_tokens('x' * 400)} of 8,192 tokens (estimate)"
+    )
     ask(window, "y" * 40)
     assert composer.meter_words.text() == "context 60 of 8,192 tokens"
 
 
-def test_sending_waits_for_the_model_but_writing_does_not(qtbot, open_window, enter):
+def meter(page):
+    return page.composer.meter_words.text()
+
+
+def test_the_meter_counts_the_running_turn_as_an_estimate(qtbot, enter, ask, desk):
+    window = enter(desk)
+    page = ask(window, "first")
+    assert meter(page) == "context 60 of 8,192 tokens"
+    gate = threading.Event()
+    desk.chat.script = Script(answer=("An answer.",), wait_for=gate)
+    ask(window, "word " * 40, wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    known = sum(estimated_tokens(text) for text in ("first", "Hello there.", "word " * 40))
+    assert meter(page) == f"context about {known} of 8,192 tokens (estimate)"
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert meter(page) == "context 60 of 8,192 tokens"
+
+
+def test_the_meter_is_an_estimate_after_a_turn_that_failed(qtbot, enter, ask, desk):
+    window = enter(desk)
+    page = ask(window, "first")
+    desk.chat.script = Script(answer=("Half",), during=WorkerError("The model ended."))
+    ask(window, "word " * 40)
+    assert "(estimate)" in meter(page)
+    assert "about 0" not in meter(page)
+    fresh = enter(FakeDesk())
+    other = fresh.workspace.page
+    fresh.workspace._desk.chat.script = Script(answer=("Half",), during=WorkerError("The model ended."))
+    ask(fresh, "word " * 40)
+    assert "(estimate)" in meter(other)
+
+
+def test_a_message_that_is_too_long_for_the_model_comes_back_into_the_box(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(answer=(), outcome=Outcome.FAILED, explanation="It does not fit.")
+    page = ask(window, "a very long message")
+    assert page.composer.box.toPlainText() == "a very long message"
+    words = note(page.transcript.views[-1])
+    assert "It does not fit." in words
+    assert "back in the message box" in words
+    assert meter(page).startswith(f"context about {estimated_tokens('a very long message')} ")
+
+
+def test_a_text_written_meanwhile_is_not_replaced_by_one_that_comes_back(qtbot, enter, ask, desk):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=(), outcome=Outcome.FAILED, wait_for=gate)
+    page = ask(window, "long", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and page._running.turn is not None)
+    page.composer.box.setPlainText("the next one")
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert page.composer.box.toPlainText() == "the next one"
+    assert "back in" not in note(page.transcript.views[-1])
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_hidden_characters_are_written_out_when_pasted(enter, desk, large):
+    composer = enter(desk).workspace.page.composer
+    data = QMimeData()
+    data.setText("admin\u202etxt.exe\r\n" + "x" * (LARGE_PASTE_CHARACTERS if large else 1))
+    composer.box.insertFromMimeData(data)
+    assert composer.prompt.startswith("admin⟨U+202E⟩txt.exe\n")
+    assert "hidden characters" in composer.why_not.text()
+
+
+def test_hidden_characters_that_came_otherwise_are_shown_before_anything_is_sent(qtbot, enter, desk):
+    window = enter(desk)
+    composer = window.workspace.page.composer
+    composer.box.insertPlainText("admin\u202etxt.exe")
+    qtbot.keyClick(composer.box, Qt.Key.Key_Return)
+    assert desk.chat.prompts == []
+    assert composer.box.toPlainText() == "admin⟨U+202E⟩txt.exe"
+    assert "hidden characters" in composer.why_not.text()
+    qtbot.keyClick(composer.box, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not window.workspace.page.running and window.tasks.running == 0)
+    assert desk.chat.prompts == ["admin⟨U+202E⟩txt.exe"]
+
+
+def test_enter_while_an_answer_runs_says_why_nothing_happens(qtbot, enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(wait_for=threading.Event())
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    qtbot.keyClicks(page.composer.box, "next")
+    qtbot.keyClick(page.composer.box, Qt.Key.Key_Return)
+    assert "still coming" in page.composer.why_not.text()
+    assert page.composer.box.toPlainText() == "next"
+    page.stop()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+
+
+def test_escape_stops_only_the_answer_on_screen(qtbot, enter, ask, desk):
+    other = desk.store.put("Other", [(Role.USER, "old"), (Role.ASSISTANT, "older")])
+    window = enter(desk)
+    desk.chat.script = Script(answer=("part",), wait_for=threading.Event())
+    page = ask(window, "long one", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    mine = page.shown
+    page.open(other)
+    qtbot.waitUntil(lambda: shown(page) == ["old", "older"])
+    window.activateWindow()
+    page.composer.box.setFocus()
+    qtbot.keyClick(page.composer.box, Qt.Key.Key_Escape)
+    qtbot.wait(20)
+    assert page.running
+    assert not desk.chat._cancel.is_set()
+    page.open(mine)
+    qtbot.waitUntil(lambda: shown(page)[:1] == ["long one"])
+    qtbot.keyClick(page.composer.box, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+
+
+def test_a_stop_before_anything_came_does_not_speak_of_what_is_kept(qtbot, enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(answer=(), wait_for=threading.Event())
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and page._running.answer is not None)
+    page.stop()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert note(page.transcript.views[-1]) == "Stopped before anything came."
+
+
+def test_sending_waits_for_the_model_but_writing_does_not(qtbot, enter, desk):
+    gate = desk.model_gate = threading.Event()
+    window = enter(desk, wait=False)
+    page = window.workspace.page
+    box = page.composer.box
+    qtbot.keyClicks(box, "written early")
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    assert box.toPlainText() == "written early"
+    assert not page.composer.send_button.isEnabled()
+    assert "Loading the model" in page.composer.why_not.text()
+    assert not page.running
+    gate.set()
+    qtbot.waitUntil(page.composer.send_button.isEnabled)
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert desk.chat.prompts == ["written early"]
+
+
+def test_a_model_that_does_not_load_is_explained_and_can_be_tried_again(qtbot, enter):
     desk = FakeDesk()
     desk.problems["model"] = ModelError("The model file is cut.", todo="Import it again.")
     window = enter(desk)
