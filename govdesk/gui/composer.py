@@ -10,13 +10,13 @@ from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.text import visible
 from govdesk.gui import words
 from govdesk.gui.estimate import estimated_tokens
-from govdesk.gui.parts import announce, button, label, restyle
+from govdesk.gui.parts import OneLine, announce, button, label, restyle
 
 LARGE_PASTE_CHARACTERS = 20_000
 """A longer paste is kept beside the box: one line of two million characters takes minutes to lay out."""
 _MAX_LINES = 9
 _MIN_LINES = 2
-_SHARE = 3
+_SHARE = 4
 """The box takes at most this part of the page: in a small window there must be room to read."""
 _TOO_LONG = "This is probably too long for the model. Make it shorter, or start a new conversation."
 _HIDDEN = (
@@ -108,7 +108,7 @@ class Composer(QFrame):
         self.box.large_paste.connect(self._take_paste)
         self.box.hidden.connect(lambda: self.say(_HIDDEN))
         self.box.textChanged.connect(self._edited)
-        self.paste_words = label("", "muted")
+        self.paste_words = OneLine("", "muted")
         self.drop_paste = button("Remove", "quiet", name="Remove the pasted text")
         self.drop_paste.clicked.connect(lambda: self._set_paste(""))
         self.paste_row = QWidget()
@@ -129,7 +129,7 @@ class Composer(QFrame):
         self.meter.setTextVisible(False)
         self.meter.setFixedWidth(140)
         self.meter.setAccessibleName("Context used")
-        self.meter_words = label("", "muted", wrap=False)
+        self.meter_words = OneLine("", "muted")
         self.network_button = button("network: not tested yet", "quiet", tip="What the self-test tried")
         self.network_button.clicked.connect(self.network)
         middle = QHBoxLayout()
@@ -141,8 +141,7 @@ class Composer(QFrame):
         middle.addLayout(buttons)
         foot = QHBoxLayout()
         foot.addWidget(self.meter)
-        foot.addWidget(self.meter_words)
-        foot.addStretch(1)
+        foot.addWidget(self.meter_words, 1)
         foot.addWidget(self.network_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 10, 14, 6)
@@ -233,7 +232,7 @@ class Composer(QFrame):
         if limit:
             text += f" of {words.number(limit)}"
         text += " tokens" + ("" if exact else " (estimate)")
-        self.meter_words.setText(text)
+        self.meter_words.say(text)
         self.meter.setAccessibleDescription(text)
         self.meter.setValue(min(1000, total * 1000 // limit) if limit else 0)
         state = "over" if over else ""
@@ -274,8 +273,8 @@ class Composer(QFrame):
     def _set_paste(self, text: str) -> None:
         changed = text != self._pasted
         self._pasted = text
-        start = visible(" ".join(text[:60].split()))
-        self.paste_words.setText(f"Pasted text of {words.size(len(text))} goes with the message: “{start}…”")
+        start = " ".join(text[:60].split())
+        self.paste_words.say(f"Pasted text of {words.size(len(text))} goes with the message: “{start}…”")
         self.paste_row.setVisible(bool(text))
         self._measure()
         if changed:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
 
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
 from govdesk.domain.turn import Message, Reading, Role
 from govdesk.gui import words
 from govdesk.gui.markdown import plain, rendered
-from govdesk.gui.parts import button, label
+from govdesk.gui.parts import OneLine, button, label
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.streaming import LiveText
 from govdesk.gui.theme import Theme
@@ -39,9 +39,7 @@ class MessageView(QFrame):
         self.setObjectName("mine" if mine else "theirs")
         who = "You" if mine else "GovDesk"
         self.body = SafeText(f"{who}, message")
-        self.details = label("", "muted", wrap=False)
-        # May be cut in a narrow window: nothing in a message may be wider than the window.
-        self.details.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.details = OneLine("", "muted")  # nothing in a message may be wider than the window
         head = QHBoxLayout()
         head.addWidget(label(who, "who", wrap=False))
         head.addWidget(self.details, 1)
@@ -103,8 +101,7 @@ class MessageView(QFrame):
 
     def set_details(self, text: str) -> None:
         """Which model, how fast."""
-        self.details.setText(visible(text))
-        self.details.setToolTip(visible(text))
+        self.details.say(text)
 
     def set_text(self, text: str) -> None:
         """Show another text."""

@@ -14,7 +14,7 @@ from govdesk.errors import GovDeskError
 from govdesk.gui import dialogs, words
 from govdesk.gui.chat_page import ChatPage
 from govdesk.gui.desk import Desk, Unlocked
-from govdesk.gui.parts import button, label
+from govdesk.gui.parts import OneLine, button, label
 from govdesk.gui.side import Side
 from govdesk.gui.tasks import Tasks
 
@@ -32,13 +32,11 @@ class Workspace(QWidget):
         self._conversation: Conversation | None = None
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
         self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
-        self.title = label("New conversation", "heading", wrap=False)
-        self.title.setMinimumWidth(60)
+        self.title = OneLine("New conversation", "heading")
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
         self.title.setAlignment(left | Qt.AlignmentFlag.AlignVCenter)
         self.mark = label("", "mark", wrap=False)
-        self.model_words = label("loading the model…", "muted", wrap=False)
-        self.model_words.setMinimumWidth(40)
+        self.model_words = OneLine("loading the model…", "muted")
         self.model_again = button("Try again", "quiet", name="Try to load the model again")
         self.model_again.hide()
         self.help_button = button("?", "quiet", name="Keyboard shortcuts", tip="F1")
@@ -121,17 +119,17 @@ class Workspace(QWidget):
 
     def _load_model(self) -> None:
         self.model_again.hide()
-        self.model_words.setText("loading the model…")
+        self.model_words.say("loading the model…")
         self._tasks.call(self._desk.model, self._model_loaded, self._model_failed)
 
     def _model_loaded(self, model: ModelInfo) -> None:
-        self.model_words.setText(visible(model.name))
+        self.model_words.say(model.name)
         self.model_words.setToolTip(f"SHA-384 {model.digest}")
         self.page.set_context(model.context_tokens)
         self._say_network()
 
     def _model_failed(self, error: GovDeskError) -> None:
-        self.model_words.setText("no model")
+        self.model_words.say("no model")
         self.model_again.show()
         self.page.set_context(0)
         self.page.say_problem(error)
@@ -146,7 +144,7 @@ class Workspace(QWidget):
 
     def _show_header(self, conversation: Conversation | None) -> None:
         self._conversation = conversation
-        self.title.setText("New conversation" if conversation is None else visible(conversation.title))
+        self.title.say("New conversation" if conversation is None else conversation.title)
         self.mark.setText("" if conversation is None else visible(conversation.marking))
         self.mark.setVisible(bool(self.mark.text()))
         self._say_network()
