@@ -16,6 +16,7 @@ from govdesk.domain.redaction import Finding, Operator
 from govdesk.domain.turn import (
     Conversation,
     Decided,
+    Draft,
     Ended,
     Message,
     ModelInfo,
@@ -234,10 +235,35 @@ class FakeChat:
         )  # fmt: skip
 
 
+class FakeDrafts:
+    """The draft in memory; what `found` has for a text is what redaction finds in it."""
+
+    def __init__(self) -> None:
+        self.draft: Draft | None = None
+        self.keeps: list[tuple[ConversationId | None, str]] = []
+        self.found: dict[str, tuple[str, tuple[Finding, ...]]] = {}
+        self.problem: GovDeskError | None = None
+        self.threads: set[str] = set()
+
+    def keep(self, conversation: ConversationId | None, text: str) -> Draft:
+        self.threads.add(threading.current_thread().name)
+        if self.problem is not None:
+            raise self.problem
+        self.keeps.append((conversation, text))
+        kept, findings = self.found.get(text, (text, ()))
+        self.draft = Draft(conversation, kept, findings)
+        return self.draft
+
+    def kept(self) -> Draft | None:
+        self.threads.add(threading.current_thread().name)
+        return self.draft
+
+
 @dataclass(frozen=True)
 class FakeUnlocked:
     history: FakeStore
     chat: FakeChat
+    drafts: FakeDrafts
 
 
 class FakeDesk:
@@ -255,6 +281,7 @@ class FakeDesk:
         self.profile_exists = profile_exists
         self.store = FakeStore()
         self.chat = FakeChat(self.store)
+        self.drafts = FakeDrafts()
         self.session = Session(self.policy.policy.session.idle_lock_seconds, clock)
         self.calls: list[str] = []
         self.problems: dict[str, Exception] = {}
@@ -298,7 +325,7 @@ class FakeDesk:
                 todo="Try again, or use the recovery code.",
             )
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat)
+        return FakeUnlocked(self.store, self.chat, self.drafts)
 
     def unlock_with_recovery(self, code: str) -> FakeUnlocked:
         self._call("recovery")
@@ -306,7 +333,7 @@ class FakeDesk:
             raise WrongPassphraseError("This recovery code does not open the profile.")
         self.session.begin_unlock()
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat)
+        return FakeUnlocked(self.store, self.chat, self.drafts)
 
     def reset_passphrase(self, code: str, new: str) -> None:
         self._call("reset")

@@ -11,6 +11,7 @@ from govdesk.app import new_profile
 from govdesk.app.rules import POLICY_FOLDER, build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
+from govdesk.chat.drafts import RedactedDrafts
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
 from govdesk.chat.service import ChatService
@@ -33,6 +34,7 @@ from govdesk.session.keys import DataKeys, Purpose
 from govdesk.session.state import LockReason, Session, SessionState
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from govdesk.storage.drafts import EncryptedDrafts
 
 _RAISE_SECONDS = 0.25
 
@@ -237,7 +239,15 @@ class SessionDesk:
             policy_stamp=self.policy.stamp,
         )
         chat.recover(self._ended_turns)
-        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat)
+        drafts = RedactedDrafts(
+            store=EncryptedDrafts(database),
+            redactor=self.redactor,
+            audit=self._audit,
+            clock=self._clock,
+            marking=system_high,
+            policy_stamp=self.policy.stamp,
+        )
+        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat, drafts)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any."""

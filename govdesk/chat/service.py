@@ -280,7 +280,7 @@ class ChatService:
             now = self._clock.utc_ns()
             try:
                 self._store.finish_turn(
-                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now
+                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now, code
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()

@@ -52,6 +52,20 @@ class Message:
     findings: tuple[Finding, ...] = ()
     outcome: Outcome | None = None
     """Set on the assistant's message once the turn has ended."""
+    code: str = ""
+    """Why it ended so, where that is known: the stable code that the record has too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stands unsent in the message box, and where.
+
+    `text` is after redaction, `findings` say what was found. Findings without a text: it may not be stored.
+    """
+
+    conversation: ConversationId | None
+    text: str
+    findings: tuple[Finding, ...] = ()
 
 
 def remembered(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from govdesk.chat.ports import History
+from govdesk.chat.ports import Drafts, History
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
@@ -45,6 +45,11 @@ class Unlocked(Protocol):
     @property
     def chat(self) -> Chat:
         """Asks the model."""
+        ...
+
+    @property
+    def drafts(self) -> Drafts:
+        """Keeps what is written and not sent."""
         ...
 
 

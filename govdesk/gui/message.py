@@ -74,7 +74,8 @@ class MessageView(QFrame):
         # From here on every part has its parent: showing one without would open a window of its own.
         self.set_marking(message.marking)
         self.set_findings(message.findings)
-        self.set_note(words.outcome(message.outcome, message.text))
+        how = (words.outcome(message.outcome, message.text), words.reason(message.code))
+        self.set_note(" ".join(part for part in how if part))
         self._show_text()
 
     @property

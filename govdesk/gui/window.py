@@ -109,7 +109,7 @@ class Window(QMainWindow):
             self.workspace.restyle()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Stop a running turn first: what came is kept. Ask before a recovery code is lost for good."""
+        """Keep draft and answer first. Ask before a recovery code is lost for good."""
         page = self.page
         if isinstance(page, SetupPage) and page.code_unconfirmed and not (self._locked or self._may_close):
             event.ignore()
@@ -143,8 +143,8 @@ class Window(QMainWindow):
 
     def _leave_session(self, words: str) -> None:
         self.idle.end()
-        if self.workspace is not None and self.workspace.running:
-            self.workspace.stop()
+        if self.workspace is not None:
+            self.workspace.leave()
         for dialog in self.findChildren(dialogs.MarkedDialog):
             dialog.reject()
         self._go(_words_page("GovDesk", words))

@@ -28,6 +28,13 @@ _OUTCOME_WORDS_EMPTY = {
     Outcome.FAILED: "There is no answer.",
     Outcome.INTERRUPTED: "Interrupted: GovDesk ended before an answer came.",
 }
+_REASON_WORDS = {
+    "context.full": "The conversation was too long for the model.",
+    "disk": "There was no space left on the disk.",
+    "model": "The model could not be used.",
+    "template": "The model's chat template could not be used.",
+    "worker": "The model's process could not go on.",
+}
 NOT_ASKED = "Not asked: policy does not allow it."
 
 
@@ -60,6 +67,12 @@ def outcome(value: Outcome | None, answer: str) -> str:
     if value is None:
         return ""
     return (_OUTCOME_WORDS if answer else _OUTCOME_WORDS_EMPTY)[value]
+
+
+def reason(code: str) -> str:
+    """Why a stored turn ended as it did, by its code; empty for a code without words of its own."""
+    family = code.partition(".")[0]
+    return _REASON_WORDS.get(code) or _REASON_WORDS.get(family, "")
 
 
 def operator(value: Operator) -> str:

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
 from govdesk.domain.turn import Conversation, ModelInfo
@@ -14,6 +14,7 @@ from govdesk.errors import GovDeskError
 from govdesk.gui import dialogs, words
 from govdesk.gui.chat_page import ChatPage
 from govdesk.gui.desk import Desk, Unlocked
+from govdesk.gui.draft_keeper import DraftKeeper
 from govdesk.gui.parts import OneLine, button, label
 from govdesk.gui.side import Side
 from govdesk.gui.tasks import Tasks
@@ -31,6 +32,8 @@ class Workspace(QWidget):
         self._desk, self._tasks = desk, tasks
         self._conversation: Conversation | None = None
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
+        self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
+        self.drafts.place.connect(self._go_back)
         self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
         self.title = OneLine("New conversation", "heading")
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
@@ -64,16 +67,14 @@ class Workspace(QWidget):
             QShortcut(QKeySequence(keys), self).activated.connect(act)
         self._show_header(None)
         self.side.refresh()
+        self.drafts.restore()
         self._load_model()
 
-    @property
-    def running(self) -> bool:
-        """Whether a turn is running."""
-        return self.page.running
-
-    def stop(self) -> None:
-        """Ask the running turn to stop."""
-        self.page.stop()
+    def leave(self) -> None:
+        """The window leaves the session: keep the draft, and stop the running turn."""
+        self.drafts.save()
+        if self.page.running:
+            self.page.stop()
 
     def restyle(self) -> None:
         """The theme changed."""
@@ -88,6 +89,7 @@ class Workspace(QWidget):
         self._show_header(None)
         self.side.choose(None)
         self.page.new()
+        self.drafts.changed()
 
     def _arrange(self) -> None:
         header = QFrame()
@@ -141,6 +143,12 @@ class Workspace(QWidget):
     def _open(self, conversation: Conversation, turn: TurnId | None) -> None:
         self._show_header(conversation)
         self.page.open(conversation.id, turn)
+        self.drafts.changed()
+
+    def _go_back(self, conversation: str) -> None:
+        """Open the conversation that was open when the window last left a session."""
+        self.page.open(ConversationId(conversation))
+        self._listed()
 
     def _show_header(self, conversation: Conversation | None) -> None:
         self._conversation = conversation
