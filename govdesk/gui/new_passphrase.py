@@ -5,26 +5,27 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 
 from govdesk.errors import GovDeskError
-from govdesk.gui.desk import Desk
+from govdesk.gui.desk import Desk, Unlocked
 from govdesk.gui.parts import CardPage, busy, button, label
 from govdesk.gui.passphrase_choice import PassphraseChoice
 from govdesk.gui.tasks import Tasks
 
 
 class NewPassphrasePage(CardPage):
-    """`done` when it is replaced, or the person keeps the old one.
+    """`unlocked` when it is replaced, or the person keeps the old one; carries what the desk gave.
 
     Args:
         desk: replaces it.
         tasks: where that runs.
+        unlocked: what the desk gave for the recovery code.
         code: the recovery code that just opened the profile.
     """
 
-    done = Signal()
+    unlocked = Signal(object)
 
-    def __init__(self, desk: Desk, tasks: Tasks, code: str) -> None:
+    def __init__(self, desk: Desk, tasks: Tasks, unlocked: Unlocked, code: str) -> None:
         super().__init__("Choose a new passphrase")
-        self._desk, self._tasks, self._code = desk, tasks, code
+        self._desk, self._tasks, self._unlocked, self._code = desk, tasks, unlocked, code
         self.keep = button("Not now", name="Keep the old passphrase")
         self.keep.clicked.connect(self._leave)
         self.choice = PassphraseChoice(desk, "Replace", "Replace the passphrase", self.keep)
@@ -53,7 +54,7 @@ class NewPassphrasePage(CardPage):
     def _leave(self) -> None:
         self._code = ""
         self.choice.clear()
-        self.done.emit()
+        self.unlocked.emit(self._unlocked)
 
     def _failed(self, error: GovDeskError) -> None:
         self.working.hide()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRect, QSize, Qt, Signal
+from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QStackedWidget, QWidget
 
@@ -126,7 +126,7 @@ class Window(QMainWindow):
 
         def close() -> None:
             self._may_close = True
-            self.close()
+            QTimer.singleShot(0, self, self.close)  # once the dialog is done with itself
 
         dialog = dialogs.confirm_close(self._desk.policy, self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -148,7 +148,6 @@ class Window(QMainWindow):
         for dialog in self.findChildren(dialogs.MarkedDialog):
             dialog.reject()
         self._go(_words_page("GovDesk", words))
-        self.workspace = None
         self.repaint()
         self.tasks.end(_WAIT_SECONDS)
 
@@ -178,8 +177,8 @@ class Window(QMainWindow):
         if not recovery_code:
             self._enter(unlocked)
             return
-        page = NewPassphrasePage(self._desk, self.tasks, recovery_code)
-        page.done.connect(lambda: self._enter(unlocked))
+        page = NewPassphrasePage(self._desk, self.tasks, unlocked, recovery_code)
+        page.unlocked.connect(self._enter)
         self._go(page)
 
     def _enter(self, unlocked: Unlocked) -> None:
@@ -192,6 +191,8 @@ class Window(QMainWindow):
     def _go(self, page: CardPage | Workspace) -> None:
         """Show this page and drop the last one."""
         last = self._pages.currentWidget()
+        if page is not self.workspace:
+            self.workspace = None
         self._pages.addWidget(page)
         self._pages.setCurrentWidget(page)
         if last is not None:

@@ -218,6 +218,21 @@ def test_the_longest_prompt_is_kept_beside_the_box_and_sent_whole(qtbot, enter, 
     assert not page.composer.paste_row.isVisible()
 
 
+def test_a_large_table_in_an_answer_is_shown_in_parts(enter, ask, desk):
+    window = enter(desk)
+    table = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 400
+    desk.chat.script = Script(answer=(table,))
+    page = ask(window, "x")
+    answer = page.transcript.views[1]
+    assert answer.more.isVisibleTo(answer)
+    (found,) = answer.body.document().rootFrame().childFrames()
+    assert found.rows() < 250
+    answer.more.click()
+    (found,) = answer.body.document().rootFrame().childFrames()
+    assert 350 < found.rows() < 410
+    assert answer.text == table
+
+
 def test_a_prompt_that_policy_would_refuse_for_its_length_is_not_sent(qtbot, enter, desk):
     window = enter(desk)
     composer = window.workspace.page.composer
