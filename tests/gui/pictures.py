@@ -238,7 +238,7 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.composer.send_button.click()
     until(lambda: not work.page.running)
     work.page.composer.box.large_paste.emit(
-        "Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 36_000
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 34_000
     )
     save(window, "chat-failed-and-large-paste")
     work.side.search.setText("harbour")
