@@ -16,6 +16,7 @@ LARGE_PASTE_CHARACTERS = 20_000
 """A longer paste is kept beside the box: one line of two million characters takes minutes to lay out."""
 _MAX_LINES = 9
 _MIN_LINES = 2
+_METER_WIDTHS = (40, 140)
 _SHARE = 4
 """The box takes at most this part of the page: in a small window there must be room to read."""
 _TOO_LONG = "This is probably too long for the model. Make it shorter, or start a new conversation."
@@ -127,7 +128,8 @@ class Composer(QFrame):
         self.meter = QProgressBar()
         self.meter.setRange(0, 1000)
         self.meter.setTextVisible(False)
-        self.meter.setFixedWidth(140)
+        self.meter.setMinimumWidth(_METER_WIDTHS[0])
+        self.meter.setMaximumWidth(_METER_WIDTHS[1])
         self.meter.setAccessibleName("Context used")
         self.meter_words = OneLine("", "muted")
         self.network_button = button("network: not tested yet", "quiet", tip="What the self-test tried")
@@ -141,7 +143,8 @@ class Composer(QFrame):
         middle.addLayout(buttons)
         foot = QHBoxLayout()
         foot.addWidget(self.meter)
-        foot.addWidget(self.meter_words, 1)
+        foot.addWidget(self.meter_words)
+        foot.addStretch(1)
         foot.addWidget(self.network_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 10, 14, 6)

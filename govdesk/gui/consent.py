@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit
 
 from govdesk.errors import GovDeskError
@@ -11,14 +12,8 @@ from govdesk.gui.parts import CardPage, button
 from govdesk.gui.tasks import Tasks
 
 _TEXT_HEIGHT, _SMALLEST_TEXT_HEIGHT = 260, 120
-
-
-class _Text(QPlainTextEdit):
-    """As high as reads well, and less where the screen is small."""
-
-    def sizeHint(self) -> QSize:
-        """What reads well."""
-        return QSize(super().sizeHint().width(), _TEXT_HEIGHT)
+_FRAME = 8
+"""Room for the scroll area's own frame."""
 
 
 class ConsentPage(CardPage):
@@ -32,14 +27,14 @@ class ConsentPage(CardPage):
         super().__init__(consent.title)
         self._desk, self._tasks = desk, tasks
         # The text is the signed policy's and is shown to the letter: no Markdown, nothing written out.
-        self.text = _Text(consent.text)
+        self.text = QPlainTextEdit(consent.text)
         self.text.setObjectName("consent")
         self.text.setReadOnly(True)
         self.text.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
         self.text.setTabChangesFocus(True)
-        self.text.setMinimumHeight(_SMALLEST_TEXT_HEIGHT)
+        self.text.setFixedHeight(_TEXT_HEIGHT)
         self.text.setAccessibleName(f"{consent.title}: {consent.text}")
         self.agree = button("I agree", "primary", name="I agree to these terms")
         self.leave = button("Leave", name="Leave GovDesk without agreeing")
@@ -53,6 +48,13 @@ class ConsentPage(CardPage):
         self.card.addWidget(self.problem)
         self.card.addLayout(row)
         self.focus_first = self.text
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The buttons stay in sight: a small screen takes its room from the text, which scrolls."""
+        super().resizeEvent(event)
+        others = self.needed_height(event.size().width()) - self.text.height()
+        room = event.size().height() - others - _FRAME
+        self.text.setFixedHeight(max(_SMALLEST_TEXT_HEIGHT, min(_TEXT_HEIGHT, room)))
 
     def _record(self) -> None:
         self.agree.setEnabled(False)

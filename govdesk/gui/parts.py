@@ -37,8 +37,9 @@ def label(text: str = "", kind: str = "", *, wrap: bool = True) -> QLabel:
     made = QLabel(visible(text))
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setWordWrap(wrap)
-    if wrap:  # as high as its lines, and no higher
-        size = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+    if wrap:
+        # Never `Maximum`: that is the height at the label's own favourite width, and narrower words need more.
+        size = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         size.setHeightForWidth(True)
         made.setSizePolicy(size)
     if kind:
@@ -175,11 +176,11 @@ class CardPage(QWidget):
         row.addStretch(1)
         content = QWidget()
         content.setObjectName("cards")
-        column = QVBoxLayout(content)
-        column.setContentsMargins(16, 16, 16, 16)
-        column.addStretch(1)
-        column.addLayout(row)
-        column.addStretch(2)
+        self._column = QVBoxLayout(content)
+        self._column.setContentsMargins(16, 16, 16, 16)
+        self._column.addStretch(1)
+        self._column.addLayout(row)
+        self._column.addStretch(2)
         self._area = QScrollArea()
         self._area.setWidgetResizable(True)
         self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -196,6 +197,10 @@ class CardPage(QWidget):
         """Put the focus on the control that comes first; Qt's focus proxies would break the order of Tab."""
         if self.focus_first is not None:
             self.focus_first.setFocus()
+
+    def needed_height(self, width: int) -> int:
+        """How high the page is when nothing has to scroll."""
+        return self._column.totalHeightForWidth(width)
 
     def say_problem(self, error: GovDeskError) -> None:
         """Show an error on the card, say it to a screen reader, and bring it into sight."""

@@ -105,7 +105,10 @@ class Transcript(QScrollArea):
         if self._first > self._floor:
             self._rest.start()
         self._follow = target is None
-        if target is not None:
+        if not messages:
+            self._follow = False  # words about an empty conversation are read from their start
+            self.verticalScrollBar().setValue(0)
+        elif target is not None:
             view = self._views[target - self._first]
             QTimer.singleShot(0, view, lambda: self._bring(view))
         else:

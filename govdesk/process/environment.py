@@ -26,7 +26,7 @@ _KEPT_IF = {
     "QT_IM_MODULE": re.compile(_INPUT_METHODS),
     "XMODIFIERS": re.compile(f"@im=(?:{_INPUT_METHODS})"),
 }
-"""What people need to read and to write, in values that name no file: a scale from 0.5 to 4, an input method."""
+"""What people need to read and write, in values that name no file: a scale from 0.5 to 4, an input method."""
 _WORKER_KEPT = frozenset({"LANG", "TZ"})
 _PATH = "/usr/bin:/bin"
 BOUNDED_SPIN = "100000"

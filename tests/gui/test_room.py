@@ -1,7 +1,7 @@
 """Words are never cut and banners never leave the screen, however small it is and however long the words."""
 
 import pytest
-from PySide6.QtCore import QRect
+from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QApplication, QLabel
 
 from govdesk.app import new_profile
@@ -118,6 +118,9 @@ def test_no_words_are_cut_on_entry_pages(qtbot, open_on, tmp_path, screen):
     for error in long_errors(tmp_path):
         desk = FakeDesk()
         window = open_on(desk, screen)
+        agree = QRect(window.page.agree.mapTo(window, QPoint(0, 0)), window.page.agree.size())
+        lower = window.findChildren(Banner)[-1]
+        assert agree.bottom() < lower.mapTo(window, QPoint(0, 0)).y()
         desk.problems["consent click"] = error
         window.page.agree.click()
         qtbot.waitUntil(window.page.problem.isVisible)
@@ -166,6 +169,9 @@ def test_a_notice_takes_its_room_from_the_transcript(qtbot, open_on, screen):
     qtbot.waitUntil(lambda: window.workspace is not None and window.tasks.running == 0)
     page = window.workspace.page
     composer = page.composer
+    qtbot.wait(1)
+    assert not list(cut_labels(window))
+    assert page.transcript.verticalScrollBar().value() == 0
     composer.box.setPlainText("\n".join("line" for _ in range(12)))
     composer.box.large_paste.emit("x" * 30_000)
     composer.say("A notice with so many words that it does not fit into one line. " * 3)
