@@ -161,6 +161,7 @@ def _paint_hit(
         cut = _start_of_word(text, places[0][0] - 16, places[0][0])
         text = "…" + text[cut:]
         places = tuple((start - cut + 1, length) for start, length in places)
+    text, places = _cut_to(text, places, QFontMetrics(font), line.width())
     layout = QTextLayout(text, font)
     strong = QFont(font)
     strong.setBold(True)
@@ -186,3 +187,17 @@ def _start_of_word(text: str, wanted: int, latest: int) -> int:
     """The first start of a word from `wanted` on, at most `latest`."""
     blank = text.find(" ", wanted - 1, latest)
     return wanted if blank < 0 else blank + 1
+
+
+def _cut_to(
+    text: str, places: tuple[tuple[int, int], ...], metrics: QFontMetrics, width: int
+) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The text up to the last whole word that fits, with … behind it, and the places that are left."""
+    if metrics.horizontalAdvance(text) <= width:
+        return text, places
+    shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, width).removesuffix("…")
+    end = len(shown) if text[len(shown) : len(shown) + 1].isspace() else shown.rfind(" ")
+    if end <= 0:
+        end = len(shown)
+    left = tuple((start, min(length, end - start)) for start, length in places if start < end)
+    return text[:end].rstrip() + "…", left

@@ -27,7 +27,7 @@ from govdesk.gui.parts import button, label
 SHORTCUTS = (
     ("Enter", "Send the message"),
     ("Shift+Enter", "New line in the message"),
-    ("Esc", "Stop the answer"),
+    ("Esc", "Leave the search; else stop the answer on screen"),
     ("Ctrl+N", "New conversation"),
     ("Ctrl+K", "Search titles and messages"),
     ("Ctrl+M", "Go to the message box"),
@@ -35,9 +35,10 @@ SHORTCUTS = (
     ("Delete", "Delete the conversation (asks first)"),
     ("Ctrl+L", "Lock"),
     ("Tab / Shift+Tab", "Next / previous control"),
+    ("Enter / Space", "Press the button that has the focus"),
     ("F1", "These shortcuts"),
 )
-_MAX_ROWS, _MIN_ROWS = 13, 3
+_MAX_ROWS, _MIN_ROWS = 14, 3
 _FRAME = QSize(16, 48)
 """What a window manager puts around a dialog, at most."""
 _MAX_TITLE_CHARACTERS = 200

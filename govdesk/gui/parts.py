@@ -38,7 +38,7 @@ def label(text: str = "", kind: str = "", *, wrap: bool = True) -> QLabel:
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setWordWrap(wrap)
     if wrap:
-        # Never `Maximum`: that is the height at the label's own favourite width, and narrower words need more.
+        # Never `Maximum`: that is the height at the label's own favourite width; narrower, it needs more.
         size = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         size.setHeightForWidth(True)
         made.setSizePolicy(size)
