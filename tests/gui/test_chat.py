@@ -6,9 +6,10 @@ import pytest
 from PySide6.QtCore import QMimeData, Qt, QUrl
 from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
+from govdesk.domain.ids import TurnId
 from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.redaction import Operator
-from govdesk.domain.turn import Outcome, Role
+from govdesk.domain.turn import Message, Outcome, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
 from govdesk.gui.composer import LARGE_PASTE_CHARACTERS
 from govdesk.gui.dialogs import MarkedDialog
@@ -537,6 +538,23 @@ def test_stored_outcomes_are_told_again(qtbot, enter, ask, desk):
     page.open(identity)
     qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
     assert "Interrupted" in note(page.transcript.views[1])
+
+
+def test_the_reason_of_a_failed_turn_is_told_again(qtbot, enter, desk):
+    turn = TurnId("t")
+    identity = desk.store.put(
+        "Failed",
+        [
+            Message(Role.USER, "far too long", turn, 1),
+            Message(Role.ASSISTANT, "", turn, 1, outcome=Outcome.FAILED, code="context.full"),
+        ],
+    )
+    page = enter(desk).workspace.page
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    assert (
+        note(page.transcript.views[1]) == "There is no answer. The conversation was too long for the model."
+    )
 
 
 def test_a_change_of_theme_shapes_messages_again(qtbot, enter, ask, desk):
