@@ -83,6 +83,15 @@ PROBES = tuple(
 )
 
 
+class Clock:
+    """A clock that the test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeStore:
     """Conversations in memory."""
 

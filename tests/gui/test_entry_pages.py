@@ -1,11 +1,9 @@
 """Consent, set-up, unlock, lock: in this order, each said plainly."""
 
-import sys
 import threading
 
 import pytest
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QWidget
 
 from govdesk.app import new_profile
@@ -18,8 +16,7 @@ from govdesk.gui.dialogs import MarkedDialog
 from govdesk.gui.new_passphrase import NewPassphrasePage
 from govdesk.gui.setup import SetupPage
 from govdesk.gui.unlock import UnlockPage
-from govdesk.session.state import LockReason
-from tests.fakes import CODE, PASSPHRASE, FakeDesk, policy
+from tests.fakes import CODE, PASSPHRASE, Clock, FakeDesk, policy
 
 
 def test_consent_text_is_verbatim_and_needs_a_click(qtbot, open_window, desk):
@@ -322,177 +319,3 @@ def test_no_part_of_a_page_ever_opens_as_a_window_of_its_own(qtbot, qapp, open_w
     qtbot.waitUntil(lambda: window.tasks.running == 0)
     qapp.removeEventFilter(shows)
     assert shows.seen == {"Window"}
-
-
-def test_lock_blanks_the_window_and_tells_the_desk_once(qtbot, enter, ask, desk):
-    window = enter(desk)
-    ask(window, "A question with words to hide")
-    window.workspace.lock_button.click()
-    window.lock()
-    assert desk.calls.count("lock") == 1
-    assert window.workspace is None
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    texts = [w.text() for w in window.findChildren(object) if hasattr(w, "text") and callable(w.text)]
-    assert not any("words to hide" in str(text) for text in texts)
-
-
-def test_lock_stops_a_running_turn_first(enter, ask, desk):
-    window = enter(desk)
-    desk.chat.script.wait_for = threading.Event()
-    ask(window, "long", wait=False)
-    window.lock()
-    assert desk.chat.running == 0
-    assert "lock" in desk.calls
-
-
-def test_closing_stops_a_running_turn_first(enter, ask, desk):
-    window = enter(desk)
-    desk.chat.script.wait_for = threading.Event()
-    ask(window, "long", wait=False)
-    window.close()
-    assert desk.chat.running == 0
-    assert "lock" not in desk.calls
-
-
-def test_nothing_locks_before_unlock(open_window, desk):
-    window = open_window(desk)
-    window.lock()
-    assert "lock" not in desk.calls
-
-
-def test_idle_time_locks(qtbot, enter):
-    desk = FakeDesk(policy(idle_lock_seconds=1))
-    window = enter(desk)
-    qtbot.waitUntil(lambda: "lock" in desk.calls, timeout=4000)
-    assert window.workspace is None
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def move(widget):
-    place = QPoint(1, 1)
-    event = QMouseEvent(
-        QEvent.Type.MouseMove,
-        place,
-        widget.mapToGlobal(place),
-        Qt.MouseButton.NoButton,
-        Qt.MouseButton.NoButton,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    QApplication.sendEvent(widget, event)
-
-
-@pytest.fixture
-def watched(qapp, enter):
-    """An unlocked window whose idle time of 100 s goes by a clock that the test moves."""
-    clock = Clock()
-    desk = FakeDesk(policy(idle_lock_seconds=100), clock=clock)
-    return enter(desk), desk, clock
-
-
-def test_activity_starts_the_idle_time_again(watched):
-    window, desk, clock = watched
-    clock.now = 99
-    move(window)
-    clock.now = 198
-    window.idle.look()
-    assert "lock" not in desk.calls
-    clock.now = 199
-    window.idle.look()
-    window.idle.look()
-    assert desk.calls.count("lock") == 1
-    assert desk.session.lock_reason is LockReason.IDLE
-
-
-def test_the_first_move_after_a_suspend_does_not_save_the_session(watched):
-    window, desk, clock = watched
-    clock.now = 5000
-    move(window)
-    assert desk.calls.count("lock") == 1
-    assert window.workspace is None
-    assert desk.session.lock_reason is LockReason.IDLE
-
-
-def test_a_second_start_brings_the_window_to_the_front(qtbot, open_window, desk):
-    window = open_window(desk)
-    window.showMinimized()
-    thread = threading.Thread(target=desk.raise_window)
-    thread.start()
-    thread.join()
-    qtbot.waitUntil(lambda: not window.isMinimized())
-
-
-RUN = """
-import sys
-from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QApplication
-from govdesk.domain.turn import Role
-from govdesk.errors import WallError
-from govdesk.gui import application
-from tests.fakes import FakeDesk
-
-seen = []
-def on_ready():
-    window = next(w for w in QApplication.topLevelWidgets() if w.isVisible() and w.windowTitle() == "GovDesk")
-    seen.append((type(window.page).__name__, window.isVisible()))
-    QTimer.singleShot(50, lambda: after(window))
-    if "refuse" in sys.argv:
-        raise WallError("A channel is open.", todo="Tell your administrator.")
-def after(window):
-    from PySide6.QtWidgets import QLabel, QPushButton
-    words = [l.text() for l in window.page.findChildren(QLabel)]
-    if "crash" in sys.argv:
-        QTimer.singleShot(50, lambda: finish(window, words))
-        raise ValueError("content of a prompt")
-    finish(window, words)
-def finish(window, words):
-    from govdesk.gui.dialogs import MarkedDialog
-    from PySide6.QtWidgets import QLabel
-    dialogs = [l.text() for d in window.findChildren(MarkedDialog) for l in d.findChildren(QLabel)]
-    print(seen, type(window.page).__name__, words, dialogs, QApplication.arguments())
-    window.close()
-sys.exit(application.run_window(FakeDesk(), on_ready))
-"""
-
-CAPTURED = {"capture_output": True, "text": True, "timeout": 60}
-
-
-def run(tmp_path, *arguments):
-    import os
-    import subprocess
-    from pathlib import Path
-
-    script = tmp_path / "run.py"
-    script.write_text(RUN)
-    root = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
-    environment = dict(os.environ, PYTHONPATH=paths, QT_QPA_PLATFORM="offscreen")
-    result = subprocess.run(
-        [sys.executable, str(script), *arguments], env=environment, check=False, **CAPTURED
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_on_ready_comes_when_the_window_is_there_and_before_consent(tmp_path):
-    out = run(tmp_path, "-style", "windows")
-    assert "[('CardPage', True)] ConsentPage" in out
-    assert "-style" not in out.rpartition("[")[2]
-
-
-def test_a_wall_that_is_open_lets_nobody_in(tmp_path):
-    out = run(tmp_path, "refuse")
-    assert "ConsentPage" not in out
-    assert "A channel is open. Tell your administrator." in out
-
-
-def test_an_unforeseen_error_is_a_calm_dialog(tmp_path):
-    out = run(tmp_path, "crash")
-    assert "Something went wrong" in out
-    assert "ValueError at" in out
-    assert "content of a prompt" not in out
