@@ -16,6 +16,7 @@ from govdesk.domain.redaction import Finding, Operator
 from govdesk.domain.turn import (
     Conversation,
     Decided,
+    Draft,
     Ended,
     Message,
     ModelInfo,
@@ -80,6 +81,15 @@ PROBES = tuple(
         ("execve", "EPERM"),
     )
 )
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class FakeStore:
@@ -222,7 +232,8 @@ class FakeChat:
                 raise script.during
             if self._cancel.is_set():
                 outcome = Outcome.CANCELLED
-            usage = Usage(40, 40, 20, 0.4, 1.0)
+            if outcome is not Outcome.FAILED:
+                usage = Usage(40, 40, 20, 0.4, 1.0)
         self._store.add(
             identity, Message(Role.ASSISTANT, text, turn, now, "U", script.answer_findings, outcome)
         )
@@ -233,10 +244,35 @@ class FakeChat:
         )  # fmt: skip
 
 
+class FakeDrafts:
+    """The draft in memory; what `found` has for a text is what redaction finds in it."""
+
+    def __init__(self) -> None:
+        self.draft: Draft | None = None
+        self.keeps: list[tuple[ConversationId | None, str]] = []
+        self.found: dict[str, tuple[str, tuple[Finding, ...]]] = {}
+        self.problem: GovDeskError | None = None
+        self.threads: set[str] = set()
+
+    def keep(self, conversation: ConversationId | None, text: str) -> Draft:
+        self.threads.add(threading.current_thread().name)
+        if self.problem is not None:
+            raise self.problem
+        self.keeps.append((conversation, text))
+        kept, findings = self.found.get(text, (text, ()))
+        self.draft = Draft(conversation, kept, findings)
+        return self.draft
+
+    def kept(self) -> Draft | None:
+        self.threads.add(threading.current_thread().name)
+        return self.draft
+
+
 @dataclass(frozen=True)
 class FakeUnlocked:
     history: FakeStore
     chat: FakeChat
+    drafts: FakeDrafts
 
 
 class FakeDesk:
@@ -254,11 +290,14 @@ class FakeDesk:
         self.profile_exists = profile_exists
         self.store = FakeStore()
         self.chat = FakeChat(self.store)
+        self.drafts = FakeDrafts()
         self.session = Session(self.policy.policy.session.idle_lock_seconds, clock)
         self.calls: list[str] = []
         self.problems: dict[str, Exception] = {}
+        self.profile_problem: GovDeskError | None = None
         self.raise_window: Callable[[], None] | None = None
         self.unlock_gate: threading.Event | None = None
+        self.model_gate: threading.Event | None = None
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:
@@ -295,7 +334,7 @@ class FakeDesk:
                 todo="Try again, or use the recovery code.",
             )
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat)
+        return FakeUnlocked(self.store, self.chat, self.drafts)
 
     def unlock_with_recovery(self, code: str) -> FakeUnlocked:
         self._call("recovery")
@@ -303,10 +342,16 @@ class FakeDesk:
             raise WrongPassphraseError("This recovery code does not open the profile.")
         self.session.begin_unlock()
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat)
+        return FakeUnlocked(self.store, self.chat, self.drafts)
+
+    def reset_passphrase(self, code: str, new: str) -> None:
+        self._call("reset")
+        self.reset = (code, new)
 
     def model(self) -> ModelInfo:
         self._call("model")
+        if self.model_gate is not None:
+            self.model_gate.wait(10)
         return MODEL
 
     def touch(self) -> bool:

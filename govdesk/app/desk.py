@@ -12,6 +12,7 @@ from govdesk.app import new_profile
 from govdesk.app.rules import POLICY_FOLDER, build_redactor, covers, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
+from govdesk.chat.drafts import RedactedDrafts
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
 from govdesk.chat.recording import recorded
@@ -35,6 +36,7 @@ from govdesk.session.keys import DataKeys, Purpose
 from govdesk.session.state import LockReason, Session, SessionState
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from govdesk.storage.drafts import EncryptedDrafts
 
 _RAISE_SECONDS = 0.25
 _AUDIT_SECONDS = 0.25
@@ -135,6 +137,11 @@ class SessionDesk:
         """False before the first run's set-up."""
         return self.profile.exists
 
+    @property
+    def profile_problem(self) -> GovDeskError | None:
+        """A history whose keys are missing, say; None when set-up or unlocking can go on."""
+        return new_profile.problem(self.profile)
+
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
         return self._inference.model()
@@ -166,6 +173,17 @@ class SessionDesk:
         return self._unlock(
             "recovery code", lambda: self._key_slots(self.profile.key_slots).unlock_with_recovery(code)
         )
+
+    def reset_passphrase(self, code: str, new: str) -> None:
+        """Put a new passphrase in place of a forgotten one, opened by the recovery code; recorded first."""
+        minimum = self.policy.policy.session.minimum_passphrase_characters
+        passphrase_rules.require_good(new, minimum)
+        self._record(Event.KEY_RESET, "success", "")
+        try:
+            KeySlots(self.profile.key_slots).reset_passphrase(code, new)
+        except GovDeskError as error:
+            self._record(Event.KEY_RESET, "failure", "", {"code": error.code})
+            raise
 
     def touch(self) -> bool:
         """The person did something: the idle time starts again, unless it was over."""
@@ -242,7 +260,15 @@ class SessionDesk:
             policy_stamp=self.policy.stamp,
         )
         chat.recover(self._ended_turns)
-        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat)
+        drafts = RedactedDrafts(
+            store=EncryptedDrafts(database),
+            redactor=self.redactor,
+            audit=self._audit,
+            clock=self._clock,
+            marking=system_high,
+            policy_stamp=self.policy.stamp,
+        )
+        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat, drafts)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""

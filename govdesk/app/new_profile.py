@@ -24,6 +24,18 @@ from govdesk.storage.database import Database
 from govdesk.storage.files import remove_database, sync_folder
 
 
+def problem(profile: Profile) -> HomeError | None:
+    """Why this folder can neither be unlocked nor get a new profile; None when it can.
+
+    Args:
+        profile: its paths.
+    """
+    keys = (profile.key_slots, profile.unfinished_key_slots)
+    if not _history_is_there(profile.database) or any(os.path.lexists(path) for path in keys):
+        return None
+    return _keys_missing()
+
+
 def create(profile: Profile, passphrase: str, key_slots: Callable[[Path], KeySlots] = KeySlots) -> str:
     """Make keys and database in a profile's folder.
 

@@ -12,6 +12,7 @@ from govdesk.domain.record import Entry
 from govdesk.domain.redaction import Direction, Finding, Redacted
 from govdesk.domain.turn import (
     Conversation,
+    Draft,
     Message,
     ModelInfo,
     Outcome,
@@ -153,8 +154,9 @@ class ConversationStore(Protocol):
         usage: Usage,
         record: RecordSeq,
         now_utc_ns: int,
+        code: str = "",
     ) -> None:
-        """Close the turn with its one outcome."""
+        """Close the turn with its one outcome and the code of why."""
         ...
 
     def unfinished_turns(self) -> tuple[TurnId, ...]:
@@ -183,6 +185,37 @@ class History(Protocol):
 
     def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """Full-text search in titles and messages; any query string is safe."""
+        ...
+
+
+class DraftStore(Protocol):
+    """Where the one draft is kept, encrypted."""
+
+    def keep(self, draft: Draft, now_utc_ns: int) -> None:
+        """Keep this draft in place of the last one."""
+        ...
+
+    def kept(self) -> Draft | None:
+        """The draft that was kept last."""
+        ...
+
+
+class Drafts(Protocol):
+    """The unsent draft as a person has it: redacted and recorded before it is kept."""
+
+    def keep(self, conversation: ConversationId | None, text: str) -> Draft:
+        """Keep what stands in the message box, or, without a text, the place alone.
+
+        Returns:
+            What is kept: the text after redaction; none, with findings, when policy forbids storing it.
+
+        Raises:
+            GovDeskError: nothing new was kept.
+        """
+        ...
+
+    def kept(self) -> Draft | None:
+        """The draft that was kept last."""
         ...
 
 

@@ -40,6 +40,7 @@ from govdesk.domain.turn import (
     Sampling,
     TurnEvent,
     Usage,
+    remembered,
 )
 from govdesk.errors import AuditClosedError, BugError, GovDeskError, KnownError, MachineError
 
@@ -213,7 +214,7 @@ class ChatService:
         turn.model = self._inference.model()
         history = tuple(
             (message.role, message.text)
-            for message in self._store.messages(turn.conversation)
+            for message in remembered(self._store.messages(turn.conversation))
             if message.text and (message.role is Role.USER or message.outcome is not None)
         )
         stored_at = self._clock.monotonic()
@@ -306,7 +307,7 @@ class ChatService:
             now = self._clock.utc_ns()
             try:
                 self._store.finish_turn(
-                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now
+                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now, code
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()

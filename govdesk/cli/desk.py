@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from govdesk.chat.ports import AuditLog, History, Redactor
+from govdesk.chat.ports import AuditLog, Drafts, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
@@ -34,6 +34,7 @@ class Unlocked:
 
     history: History
     chat: Chat
+    drafts: Drafts
 
 
 class Desk(Protocol):

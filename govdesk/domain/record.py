@@ -20,6 +20,7 @@ class Event(Enum):
     CONSENT = "consent"
     PROFILE_INIT = "profile.init"
     UNLOCK = "unlock"
+    KEY_RESET = "key.reset"
     LOCK = "lock"
     MODEL_LOAD = "model.load"
     WORKER_FAILURE = "worker.failure"
@@ -30,6 +31,7 @@ class Event(Enum):
     REDACT = "redact"
     RENAME = "rename"
     DELETE = "delete"
+    DRAFT_KEEP = "draft.keep"
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

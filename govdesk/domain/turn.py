@@ -52,6 +52,35 @@ class Message:
     findings: tuple[Finding, ...] = ()
     outcome: Outcome | None = None
     """Set on the assistant's message once the turn has ended."""
+    code: str = ""
+    """Why it ended so, where that is known: the stable code that the record has too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stands unsent in the message box, and where.
+
+    `text` is after redaction, `findings` say what was found. Findings without a text: it may not be stored.
+    """
+
+    conversation: ConversationId | None
+    text: str
+    findings: tuple[Finding, ...] = ()
+
+
+def remembered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What a model is given of a conversation: all but turns that ended without any answer.
+
+    A question that was too long, or met a model that failed, would otherwise stand in the way for good.
+    """
+    unanswered = {
+        message.turn
+        for message in messages
+        if message.role is Role.ASSISTANT
+        and not message.text
+        and message.outcome in {Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED}
+    }
+    return tuple(message for message in messages if message.turn not in unanswered)
 
 
 @dataclass(frozen=True, slots=True)

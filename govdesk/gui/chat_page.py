@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from govdesk.chat.ports import History
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, TurnId
-from govdesk.domain.turn import Decided, Ended, Message, Outcome, Reading, Released, Role, TurnEvent
+from govdesk.domain.turn import (
+    Decided,
+    Ended,
+    Message,
+    Outcome,
+    Reading,
+    Released,
+    Role,
+    TurnEvent,
+    remembered,
+)
 from govdesk.errors import GovDeskError
 from govdesk.gui import theme, words
 from govdesk.gui.composer import Composer
 from govdesk.gui.desk import Chat
+from govdesk.gui.estimate import estimated_tokens
 from govdesk.gui.message import LiveMessage, MessageView
+from govdesk.gui.parts import announce
 from govdesk.gui.tasks import Tasks
 from govdesk.gui.transcript import Transcript
 
@@ -33,6 +46,7 @@ _ELSEWHERE = "An answer is still coming in another conversation."
 _LOADING_MODEL = "Loading the model… You can write in the meantime."
 _NO_WORDS = "The model ended without an answer. Ask in another way."
 _KEPT = "Your text is still in the message box."
+_BACK = "Your text is back in the message box."
 
 
 @dataclass(slots=True)
@@ -40,6 +54,7 @@ class _Running:
     """The turn that is running, whether its conversation is on screen or not."""
 
     conversation: ConversationId | None
+    written: str
     turn: TurnId | None = None
     denied: bool = False
     asked: MessageView | None = None
@@ -63,6 +78,7 @@ class ChatPage(QWidget):
         self._exact: dict[ConversationId, int] = {}
         self._context_tokens = 0
         self._model_ready = False
+        self._when_ended: list[Callable[[], None]] = []
         self.transcript = Transcript(_EMPTY_TITLE, _EMPTY)
         self.transcript.why.connect(self.why)
         self.composer = Composer()
@@ -86,6 +102,29 @@ class ChatPage(QWidget):
     def running(self) -> bool:
         """Whether a turn is running, here or in another conversation."""
         return self._running is not None
+
+    @property
+    def running_in(self) -> ConversationId | None:
+        """The conversation that is being answered; None when there is none, or it has no id yet."""
+        return None if self._running is None else self._running.conversation
+
+    @property
+    def running_here(self) -> bool:
+        """Whether the conversation on screen is being answered."""
+        return self._running is not None and self._running.conversation == self._shown
+
+    def once_free(self, conversation: ConversationId, then: Callable[[], None]) -> None:
+        """Call `then` as soon as no turn runs in a conversation; one that does is stopped first."""
+        if self._running is None or self._running.conversation != conversation:
+            then()
+            return
+        self._when_ended.append(then)
+        self.stop()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The message box takes its part of the page, no more."""
+        super().resizeEvent(event)
+        self.composer.box.set_room(event.size().height())
 
     def new(self) -> None:
         """An empty page; the conversation starts with its first turn."""
@@ -119,7 +158,7 @@ class ChatPage(QWidget):
         view = MessageView(self._message(Role.ASSISTANT, ""), theme.in_force())
         view.set_note(error.explain())
         self.transcript.add(view)
-        _announce(self, error.explain())
+        announce(self, error.explain())
 
     def _show(
         self, conversation: ConversationId | None, messages: tuple[Message, ...], turn: TurnId | None = None
@@ -147,7 +186,7 @@ class ChatPage(QWidget):
             why = "" if self._model_ready else _LOADING_MODEL
         self.composer.block(why)
         exact = None if self._shown is None else self._exact.get(self._shown)
-        estimate = words.estimated_tokens(sum(len(message.text) for message in self._messages))
+        estimate = sum(estimated_tokens(message.text) for message in remembered(self._messages))
         used = estimate if exact is None else exact
         is_exact = exact is not None or not self._messages
         self.composer.set_context(used, self._context_tokens, exact=is_exact)
@@ -164,7 +203,7 @@ class ChatPage(QWidget):
         if self._running is not None or not self._model_ready:
             return
         conversation = self._shown
-        self._running = _Running(conversation)
+        self._running = _Running(conversation, prompt)
         self.composer.set_running(running=True, text_fixed=True)
         self._say_state()
         events = self._chat.run_turn(conversation, prompt)  # here: a stop from now on is this turn's
@@ -197,8 +236,11 @@ class ChatPage(QWidget):
         if not running.denied:
             self.composer.clear()
         self.composer.set_running(running=True, text_fixed=False)
+        self._exact.pop(event.conversation, None)  # from now on there is more than was counted
         if self._shown == event.conversation:
             message = self._message(Role.USER, event.prompt, event.turn)
+            if not running.denied:
+                self._messages += (message,)
             running.asked = MessageView(message, theme.in_force())
             running.asked.set_findings(event.findings)
             self.transcript.add(running.asked)
@@ -216,11 +258,10 @@ class ChatPage(QWidget):
             running.answer.release("".join(running.parts), 0)
 
     def _ended(self, running: _Running, event: Ended) -> None:
-        note = " ".join(part for part in (words.outcome(event.outcome), event.explanation) if part)
-        if event.outcome is Outcome.COMPLETED and not event.text:
-            note = note or _NO_WORDS
-        elif event.outcome is Outcome.DENIED:
-            note = f"{note} {_KEPT}"
+        note = self._note(running, event)
+        if self._shown == event.conversation and not running.denied:
+            answer = self._message(Role.ASSISTANT, event.text, event.turn)
+            self._messages += (replace(answer, outcome=event.outcome),)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
         if event.usage.prompt_tokens:
@@ -238,29 +279,48 @@ class ChatPage(QWidget):
             running.answer.set_details(details)
         elif running.asked is not None:
             running.asked.set_note(note)
-        _announce(self, note or f"Answer: {event.text}")
+        announce(self, note or f"Answer: {event.text}")
+
+    def _note(self, running: _Running, event: Ended) -> str:
+        """Words about how the turn ended; empty when there is nothing to say."""
+        if event.outcome is Outcome.COMPLETED and not event.text:
+            return event.explanation or _NO_WORDS
+        ended = words.NOT_ASKED if running.denied else words.outcome(event.outcome, event.text)
+        if event.outcome is Outcome.DENIED and not running.denied and event.explanation:
+            ended = ""  # the explanation says it better
+        where = ""
+        if running.denied:
+            where = _KEPT
+        elif event.outcome is Outcome.FAILED and not event.text and self._give_back(running):
+            where = _BACK
+        return " ".join(part for part in (ended, event.explanation, where) if part)
+
+    def _give_back(self, running: _Running) -> bool:
+        """Put what was written back in the box, where it was written and nothing else is there."""
+        return running.conversation == self._shown and self.composer.put_back(running.written)
 
     def _done(self) -> None:
         running, self._running = self._running, None
+        waiting, self._when_ended = self._when_ended, []
         self.composer.set_running(running=False, text_fixed=False)
         self._say_state()
         if running is not None and running.conversation is not None:
             self.changed.emit(running.conversation)
+        for then in waiting:
+            then()
 
     def _failed(self, error: GovDeskError) -> None:
         running = self._running
         if running is not None and running.answer is not None:
+            note = f"{words.outcome(Outcome.FAILED, ''.join(running.parts))} {error.explain()}"
+            if not running.parts and self._give_back(running):
+                note = f"{note} {_BACK}"
             running.answer.end("".join(running.parts))
-            running.answer.set_note(f"{words.outcome(Outcome.FAILED)} {error.explain()}")
-            _announce(self, error.explain())
+            running.answer.set_note(note)
+            announce(self, note)
         else:
             self.say_problem(error)
         self._done()
 
     def _message(self, role: Role, text: str, turn: TurnId | None = None) -> Message:
         return Message(role, text, turn or TurnId(""), time.time_ns())
-
-
-def _announce(source: QWidget, text: str) -> None:
-    """Let a screen reader say it, without moving the focus (WCAG 4.1.3)."""
-    QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(source, text))

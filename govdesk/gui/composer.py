@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QMimeData, Qt, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QTextCursor
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
 
+from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.text import visible
 from govdesk.gui import words
-from govdesk.gui.parts import button, label, restyle
+from govdesk.gui.estimate import estimated_tokens
+from govdesk.gui.parts import OneLine, announce, button, label, restyle
 
 LARGE_PASTE_CHARACTERS = 20_000
 """A longer paste is kept beside the box: one line of two million characters takes minutes to lay out."""
-MAX_PROMPT_CHARACTERS = 8_000_000
 _MAX_LINES = 9
+_MIN_LINES = 2
+_METER_WIDTHS = (40, 140)
+_SHARE = 4
+"""The box takes at most this part of the page: in a small window there must be room to read."""
 _TOO_LONG = "This is probably too long for the model. Make it shorter, or start a new conversation."
+_HIDDEN = (
+    "The text held hidden characters, which can make it look different from what it says. They are written "
+    "out now, as in ⟨U+202E⟩: what you see is what is sent."
+)
+_WAIT = "An answer is still coming. Wait for it, or stop it; your text stays here."
 
 
 class MessageBox(QPlainTextEdit):
@@ -22,9 +32,11 @@ class MessageBox(QPlainTextEdit):
 
     send = Signal()
     large_paste = Signal(str)
+    hidden = Signal()
 
     def __init__(self) -> None:
         super().__init__()
+        self._most_lines = _MAX_LINES
         self.setPlaceholderText("Write a message. Enter sends, Shift+Enter makes a new line.")
         self.setAccessibleName("Message")
         self.setTabChangesFocus(True)
@@ -50,14 +62,23 @@ class MessageBox(QPlainTextEdit):
         """Paste or drop."""
         if not self.canInsertFromMimeData(source):
             return
-        text = source.text()
+        given = source.text().replace("\r\n", "\n")
+        text = visible(given)
         if len(text) > LARGE_PASTE_CHARACTERS:
             self.large_paste.emit(text)
         else:
             self.insertPlainText(text)
+        if text != given:
+            self.hidden.emit()
+
+    def set_room(self, page_height: int) -> None:
+        """The page is this high."""
+        lines = page_height // _SHARE // self.fontMetrics().lineSpacing()
+        self._most_lines = max(_MIN_LINES, min(_MAX_LINES, lines))
+        self._grow()
 
     def _grow(self, *_size: object) -> None:
-        lines = min(_MAX_LINES, max(2, round(self.document().size().height())))
+        lines = min(self._most_lines, max(_MIN_LINES, round(self.document().size().height())))
         margins = 2 * round(self.document().documentMargin()) + 2 * self.frameWidth() + 14
         self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + margins)
 
@@ -72,6 +93,7 @@ class Composer(QFrame):
     send = Signal(str)
     stop = Signal()
     network = Signal()
+    edited = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,11 +102,14 @@ class Composer(QFrame):
         self._used_tokens = 0
         self._used_is_exact = True
         self._context_tokens = 0
+        self._said = ""
+        self._blocked = ""
         self.box = MessageBox()
         self.box.send.connect(self._send)
         self.box.large_paste.connect(self._take_paste)
-        self.box.textChanged.connect(self._measure)
-        self.paste_words = label("", "muted")
+        self.box.hidden.connect(lambda: self.say(_HIDDEN))
+        self.box.textChanged.connect(self._edited)
+        self.paste_words = OneLine("", "muted")
         self.drop_paste = button("Remove", "quiet", name="Remove the pasted text")
         self.drop_paste.clicked.connect(lambda: self._set_paste(""))
         self.paste_row = QWidget()
@@ -103,9 +128,10 @@ class Composer(QFrame):
         self.meter = QProgressBar()
         self.meter.setRange(0, 1000)
         self.meter.setTextVisible(False)
-        self.meter.setFixedWidth(140)
+        self.meter.setMinimumWidth(_METER_WIDTHS[0])
+        self.meter.setMaximumWidth(_METER_WIDTHS[1])
         self.meter.setAccessibleName("Context used")
-        self.meter_words = label("", "muted", wrap=False)
+        self.meter_words = OneLine("", "muted")
         self.network_button = button("network: not tested yet", "quiet", tip="What the self-test tried")
         self.network_button.clicked.connect(self.network)
         middle = QHBoxLayout()
@@ -127,7 +153,6 @@ class Composer(QFrame):
         column.addLayout(middle)
         column.addWidget(self.why_not)
         column.addLayout(foot)
-        self._blocked = ""
         self._measure()
 
     @property
@@ -138,8 +163,31 @@ class Composer(QFrame):
 
     def clear(self) -> None:
         """The prompt is on its way: empty the box."""
+        self._said = ""
         self.box.clear()
         self._set_paste("")
+
+    def put_back(self, text: str) -> bool:
+        """Put a text back that was sent or kept, unless something else was written meanwhile.
+
+        Returns:
+            True when it is there.
+        """
+        if self.prompt:
+            return False
+        if len(text) > LARGE_PASTE_CHARACTERS:
+            self._set_paste(text)
+        else:
+            self.box.setPlainText(text)
+            self.box.moveCursor(QTextCursor.MoveOperation.End)
+        return True
+
+    def say(self, text: str) -> None:
+        """A calm line under the box, until the text changes; read to a screen reader."""
+        self._said = text
+        self._measure()
+        if text:
+            announce(self, text)
 
     def set_running(self, *, running: bool, text_fixed: bool) -> None:
         """Show Stop instead of Send; `text_fixed` while the text is being checked."""
@@ -170,9 +218,14 @@ class Composer(QFrame):
         self._used_tokens, self._context_tokens, self._used_is_exact = used_tokens, context_tokens, exact
         self._measure()
 
+    def _edited(self) -> None:
+        self._said = ""
+        self._measure()
+        self.edited.emit()
+
     def _measure(self) -> None:
-        characters = self.box.document().characterCount() - 1 + len(self._pasted)
-        draft = words.estimated_tokens(characters)
+        prompt = self.prompt
+        draft = estimated_tokens(prompt)
         total = self._used_tokens + draft
         exact = self._used_is_exact and not draft
         limit = self._context_tokens
@@ -182,37 +235,58 @@ class Composer(QFrame):
         if limit:
             text += f" of {words.number(limit)}"
         text += " tokens" + ("" if exact else " (estimate)")
-        self.meter_words.setText(text)
+        self.meter_words.say(text)
         self.meter.setAccessibleDescription(text)
         self.meter.setValue(min(1000, total * 1000 // limit) if limit else 0)
         state = "over" if over else ""
         if self.meter.property("state") != state:
             self.meter.setProperty("state", state)
             restyle(self.meter)
-        self.send_button.setEnabled(not self._blocked and characters > 0)
-        why = self._blocked or (_TOO_LONG if over else "")
-        self.why_not.setText(why)
+        too_large = len(prompt) > MAX_PROMPT_CHARACTERS
+        self.send_button.setEnabled(bool(prompt) and not self._blocked and not too_large)
+        why = self._blocked or (_too_large(len(prompt)) if too_large else self._said)
+        why = why or (_TOO_LONG if over else "")
+        self.why_not.setText(visible(why))
         self.why_not.setVisible(bool(why))
 
     def _send(self) -> None:
         prompt = self.prompt
-        if prompt and self.send_button.isVisibleTo(self) and self.send_button.isEnabled():
-            self.send.emit(prompt)
+        if not prompt:
+            return
+        if not self.send_button.isVisibleTo(self):
+            self.say(_WAIT)
+            return
+        if not self.send_button.isEnabled():
+            return
+        shown = visible(prompt)
+        if shown != prompt:  # typed or dropped in by other ways than a paste
+            self.clear()
+            self.put_back(shown)
+            self.say(_HIDDEN)
+            return
+        self.send.emit(prompt)
 
     def _take_paste(self, text: str) -> None:
         together = f"{self._pasted}\n\n{text}" if self._pasted else text
         if len(together) > MAX_PROMPT_CHARACTERS:
-            self.paste_words.setText(
-                f"That paste has {words.size(len(text))}; together at most "
-                f"{words.size(MAX_PROMPT_CHARACTERS)} fit. Nothing of it was taken."
-            )
-            self.paste_row.show()
+            self.say(f"Nothing of that paste was taken: it has {words.size(len(text))}. {_limit()}")
             return
         self._set_paste(together)
 
     def _set_paste(self, text: str) -> None:
+        changed = text != self._pasted
         self._pasted = text
-        start = visible(" ".join(text[:60].split()))
-        self.paste_words.setText(f"Pasted text of {words.size(len(text))} goes with the message: “{start}…”")
+        start = " ".join(text[:60].split())
+        self.paste_words.say(f"Pasted text of {words.size(len(text))} goes with the message: “{start}…”")
         self.paste_row.setVisible(bool(text))
         self._measure()
+        if changed:
+            self.edited.emit()
+
+
+def _limit() -> str:
+    return f"At most {words.size(MAX_PROMPT_CHARACTERS)} can be sent at once; send it in parts."
+
+
+def _too_large(characters: int) -> str:
+    return f"The message has {words.size(characters)}. {_limit()}"

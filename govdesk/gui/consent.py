@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit
 
 from govdesk.errors import GovDeskError
 from govdesk.gui.desk import Desk
-from govdesk.gui.parts import CardPage, button, label
+from govdesk.gui.parts import CardPage, button
 from govdesk.gui.tasks import Tasks
 
-_TEXT_HEIGHT = 260
+_TEXT_HEIGHT, _SMALLEST_TEXT_HEIGHT = 260, 120
+_FRAME = 8
+"""Room for the scroll area's own frame."""
 
 
 class ConsentPage(CardPage):
@@ -31,10 +34,8 @@ class ConsentPage(CardPage):
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
         self.text.setTabChangesFocus(True)
-        self.text.setMinimumHeight(_TEXT_HEIGHT)
+        self.text.setFixedHeight(_TEXT_HEIGHT)
         self.text.setAccessibleName(f"{consent.title}: {consent.text}")
-        self.problem = label("", "error")
-        self.problem.hide()
         self.agree = button("I agree", "primary", name="I agree to these terms")
         self.leave = button("Leave", name="Leave GovDesk without agreeing")
         self.agree.clicked.connect(self._record)
@@ -48,6 +49,13 @@ class ConsentPage(CardPage):
         self.card.addLayout(row)
         self.focus_first = self.text
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The buttons stay in sight: a small screen takes its room from the text, which scrolls."""
+        super().resizeEvent(event)
+        others = self.needed_height(event.size().width()) - self.text.height()
+        room = event.size().height() - others - _FRAME
+        self.text.setFixedHeight(max(_SMALLEST_TEXT_HEIGHT, min(_TEXT_HEIGHT, room)))
+
     def _record(self) -> None:
         self.agree.setEnabled(False)
         self._tasks.call(
@@ -56,5 +64,4 @@ class ConsentPage(CardPage):
 
     def _failed(self, error: GovDeskError) -> None:
         self.agree.setEnabled(True)
-        self.problem.setText(error.explain())
-        self.problem.show()
+        self.say_problem(error)

@@ -6,7 +6,7 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QTextLayout
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.text import visible
 from govdesk.domain.turn import Conversation, Role, SearchHit
 from govdesk.gui import theme, words
@@ -14,6 +14,8 @@ from govdesk.gui import theme, words
 Row = Conversation | SearchHit
 _Index = QModelIndex | QPersistentModelIndex
 ROW_ROLE = int(Qt.ItemDataRole.UserRole)
+RUNNING_ROLE = ROW_ROLE + 1
+ANSWERING = "answering…"
 _HIT_START, _HIT_END = "\u2068", "\u2069"
 _PADDING = 8
 
@@ -24,6 +26,15 @@ class RowModel(QAbstractListModel):
     def __init__(self) -> None:
         super().__init__()
         self._rows: tuple[Row, ...] = ()
+        self._running: ConversationId | None = None
+
+    def set_running(self, conversation: ConversationId | None) -> None:
+        """This conversation is being answered; None when none is."""
+        if conversation == self._running:
+            return
+        self._running = conversation
+        if self._rows:
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self._rows) - 1, 0))
 
     def show_rows(self, rows: tuple[Row, ...]) -> None:
         """Show these rows instead."""
@@ -43,12 +54,15 @@ class RowModel(QAbstractListModel):
         conversation = conversation_of(row)
         if role == ROW_ROLE:
             return row
+        if role == RUNNING_ROLE:
+            return conversation.id == self._running
         if role == Qt.ItemDataRole.DisplayRole:
             return visible(conversation.title)
         if role in (Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.ToolTipRole):
             title = visible(conversation.title)
             when = words.clock_time(conversation.updated_utc_ns)
-            parts = (title, conversation.marking, when, hit_text(row)[0])
+            running = ANSWERING if conversation.id == self._running else ""
+            parts = (title, running, conversation.marking, when, hit_text(row)[0])
             return ", ".join(part for part in parts if part)
         return None
 
@@ -127,7 +141,8 @@ class RowDelegate(QStyledItemDelegate):
         else:
             conversation = conversation_of(row)
             when = words.clock_time(conversation.updated_utc_ns)
-            below = " · ".join(part for part in (when, visible(conversation.marking)) if part)
+            status = ANSWERING if index.data(RUNNING_ROLE) else when
+            below = " · ".join(part for part in (status, visible(conversation.marking)) if part)
             below = metrics.elidedText(below, Qt.TextElideMode.ElideRight, line.width())
             painter.drawText(line, int(Qt.AlignmentFlag.AlignVCenter), below)
         painter.restore()
@@ -143,9 +158,10 @@ def _paint_hit(
 ) -> None:
     """One line of the snippet that starts near the first word found, with those words set off."""
     if places and places[0][0] > 24:
-        cut = places[0][0] - 16
+        cut = _start_of_word(text, places[0][0] - 16, places[0][0])
         text = "…" + text[cut:]
         places = tuple((start - cut + 1, length) for start, length in places)
+    text, places = _cut_to(text, places, QFontMetrics(font), line.width())
     layout = QTextLayout(text, font)
     strong = QFont(font)
     strong.setBold(True)
@@ -165,3 +181,23 @@ def _paint_hit(
     layout.endLayout()
     painter.setClipRect(line)
     layout.draw(painter, line.topLeft())
+
+
+def _start_of_word(text: str, wanted: int, latest: int) -> int:
+    """The first start of a word from `wanted` on, at most `latest`."""
+    blank = text.find(" ", wanted - 1, latest)
+    return wanted if blank < 0 else blank + 1
+
+
+def _cut_to(
+    text: str, places: tuple[tuple[int, int], ...], metrics: QFontMetrics, width: int
+) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The text up to the last whole word that fits, with … behind it, and the places that are left."""
+    if metrics.horizontalAdvance(text) <= width:
+        return text, places
+    shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, width).removesuffix("…")
+    end = len(shown) if text[len(shown) : len(shown) + 1].isspace() else shown.rfind(" ")
+    if end <= 0:
+        end = len(shown)
+    left = tuple((start, min(length, end - start)) for start, length in places if start < end)
+    return text[:end].rstrip() + "…", left

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from govdesk.chat.ports import History
+from govdesk.chat.ports import Drafts, History
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, TurnEvent
+from govdesk.errors import GovDeskError
 
 
 class Chat(Protocol):
@@ -46,6 +47,11 @@ class Unlocked(Protocol):
         """Asks the model."""
         ...
 
+    @property
+    def drafts(self) -> Drafts:
+        """Keeps what is written and not sent."""
+        ...
+
 
 class Desk(Protocol):
     """Everything the window may ask for, locked and unlocked."""
@@ -63,6 +69,11 @@ class Desk(Protocol):
     @property
     def profile_exists(self) -> bool:
         """False before the first run's set-up."""
+        ...
+
+    @property
+    def profile_problem(self) -> GovDeskError | None:
+        """Why neither set-up nor unlocking can help, such as a history whose keys are missing; else None."""
         ...
 
     def record_consent(self, how: str) -> None:
@@ -101,6 +112,18 @@ class Desk(Protocol):
 
         Raises:
             WrongPassphraseError, UnreadableError, MachineError
+        """
+        ...
+
+    def reset_passphrase(self, code: str, new: str) -> None:
+        """Put a new passphrase in place of a forgotten one; the recovery code stays as it is. Slow (KDF).
+
+        Args:
+            code: the recovery code.
+            new: a passphrase that `passphrase_problem` accepts.
+
+        Raises:
+            WrongPassphraseError, UnreadableError, MachineError: the old passphrase still holds.
         """
         ...
 

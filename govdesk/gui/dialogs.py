@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QShowEvent, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -27,7 +27,7 @@ from govdesk.gui.parts import button, label
 SHORTCUTS = (
     ("Enter", "Send the message"),
     ("Shift+Enter", "New line in the message"),
-    ("Esc", "Stop the answer"),
+    ("Esc", "Leave the search; else stop the answer on screen"),
     ("Ctrl+N", "New conversation"),
     ("Ctrl+K", "Search titles and messages"),
     ("Ctrl+M", "Go to the message box"),
@@ -35,9 +35,12 @@ SHORTCUTS = (
     ("Delete", "Delete the conversation (asks first)"),
     ("Ctrl+L", "Lock"),
     ("Tab / Shift+Tab", "Next / previous control"),
+    ("Enter / Space", "Press the button that has the focus"),
     ("F1", "These shortcuts"),
 )
-_MAX_ROWS = 13
+_MAX_ROWS, _MIN_ROWS = 14, 3
+_FRAME = QSize(16, 48)
+"""What a window manager puts around a dialog, at most."""
 _MAX_TITLE_CHARACTERS = 200
 
 
@@ -59,14 +62,21 @@ class MarkedDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(Bannered(policy, content))
-        self.setMinimumWidth(width)
+        self._width = width
 
     def showEvent(self, event: QShowEvent) -> None:
-        """As high as the wrapped words need; a dialog's own guess is made before its width is known."""
+        """As high as the wrapped words need, and no larger than the screen.
+
+        A dialog's own guess is made before its width is known.
+        """
         super().showEvent(event)
         layout = self.layout()
-        if layout is not None and layout.hasHeightForWidth():
-            self.resize(self.width(), layout.heightForWidth(self.width()))
+        if layout is None:
+            return
+        room = self.screen().availableGeometry().size() - _FRAME
+        width = min(self._width, room.width())
+        self.setMinimumWidth(width)
+        self.resize(width, min(room.height(), layout.totalHeightForWidth(width)))
 
     def buttons(self, *made: QPushButton, default: QPushButton) -> None:
         """Put the buttons at the bottom right; `default` takes the focus and Enter."""
@@ -100,6 +110,24 @@ def confirm_delete(policy: PolicyInForce, title: str, parent: QWidget | None) ->
     keep.clicked.connect(dialog.reject)
     delete.clicked.connect(dialog.accept)
     dialog.buttons(delete, keep, default=keep)
+    return dialog
+
+
+def confirm_close(policy: PolicyInForce, parent: QWidget | None) -> MarkedDialog:
+    """Asks before the window closes on an unconfirmed recovery code; accepted means close. Enter stays."""
+    dialog = MarkedDialog(policy, "Close without the recovery code?", parent)
+    dialog.body.addWidget(
+        label(
+            "You have not confirmed that you wrote the code down. It is shown only now: once the window is "
+            "closed, nothing can show it again, and a forgotten passphrase then means that the "
+            "conversations are lost."
+        )
+    )
+    stay = button("Go back to the code")
+    close = button("Close", "danger", name="Close without the recovery code")
+    stay.clicked.connect(dialog.reject)
+    close.clicked.connect(dialog.accept)
+    dialog.buttons(close, stay, default=stay)
     return dialog
 
 
@@ -200,6 +228,8 @@ def table(name: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]
     view.horizontalHeader().setStretchLastSection(True)
     view.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
     view.horizontalHeader().setHighlightSections(False)
-    height = min(len(rows) + 1, _MAX_ROWS) * view.verticalHeader().defaultSectionSize() + 8
-    view.setFixedHeight(height)
+    view.setSizeAdjustPolicy(QAbstractItemView.SizeAdjustPolicy.AdjustToContents)
+    row_height = view.verticalHeader().defaultSectionSize()
+    view.setMinimumHeight(min(len(rows) + 1, _MIN_ROWS) * row_height + 8)
+    view.setMaximumHeight(min(len(rows) + 1, _MAX_ROWS) * row_height + 8)
     return view

@@ -8,6 +8,8 @@ back to opening the name as a file when a document has no resource of that name.
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtCore import QByteArray, QUrl
 from PySide6.QtGui import (
     QBrush,
@@ -26,11 +28,12 @@ from PySide6.QtGui import (
 )
 
 from govdesk.domain.text import visible
+from govdesk.gui.markdown_lines import LINE_MARK, as_written
 from govdesk.gui.theme import Theme
 
 _FEATURES = QTextDocument.MarkdownFeature.MarkdownNoHTML | QTextDocument.MarkdownFeature.MarkdownDialectGitHub
 _LINE_SEPARATOR = "\u2028"
-_OBJECT = "\ufffc"
+_MARKS = re.compile(re.escape(LINE_MARK) + "(?:  )?")  # the blanks of a break that a code span made words of
 _HEADING_STEPS = {1: 2, 2: 1}
 """Font size steps above the text's; deeper headings are bold alone."""
 
@@ -73,10 +76,43 @@ def rendered(untrusted_markdown: str, theme: Theme) -> SafeDocument:
     """
     document = SafeDocument()
     # The line feed keeps Qt from taking a leading `---` block for front matter, which it would not show.
-    document.setMarkdown("\n" + visible(untrusted_markdown), _FEATURES)
+    document.setMarkdown("\n" + as_written(visible(untrusted_markdown)), _FEATURES)
+    _join_lines(document)
     _disarm(document)
     _shape(document, theme)
     return document
+
+
+def _join_lines(document: QTextDocument) -> None:
+    """Take the marks of lines that go on out again, and the distance between those lines."""
+    cursor = QTextCursor(document)
+    cursor.beginEditBlock()
+    block = document.begin()
+    while block.isValid():
+        text = block.text()
+        if text.endswith(LINE_MARK) and block.next().isValid():
+            _set_margin(cursor, block, below=0)
+            _set_margin(cursor, block.next(), above=0)
+        for found in reversed(list(_MARKS.finditer(text))):
+            # Positions count UTF-16 units.
+            start = block.position() + len(text[: found.start()].encode("utf-16-le", "surrogatepass")) // 2
+            cursor.setPosition(start)
+            cursor.setPosition(start + len(found.group()), QTextCursor.MoveMode.KeepAnchor)
+            cursor.removeSelectedText()
+        block = block.next()
+    cursor.endEditBlock()
+
+
+def _set_margin(
+    cursor: QTextCursor, block: QTextBlock, above: float | None = None, below: float | None = None
+) -> None:
+    shape = block.blockFormat()
+    if above is not None:
+        shape.setTopMargin(above)
+    if below is not None:
+        shape.setBottomMargin(below)
+    cursor.setPosition(block.position())
+    cursor.setBlockFormat(shape)
 
 
 def _disarm(document: QTextDocument) -> None:
@@ -101,7 +137,9 @@ def _edits(block: QTextBlock) -> list[tuple[int, int, str, QTextCharFormat]]:
         text, shape = fragment.text(), fragment.charFormat()
         safe = _LINE_SEPARATOR.join(visible(line) for line in text.split(_LINE_SEPARATOR))
         if shape.isImageFormat():
-            safe = f"[image not shown: {visible(shape.toImageFormat().name())}]"
+            words = visible(str(shape.property(QTextFormat.Property.ImageAltText) or ""))
+            address = visible(shape.toImageFormat().name())
+            safe = f"[image not shown: {words}, {address}]" if words else f"[image not shown: {address}]"
         elif shape.isAnchor():
             address = visible(shape.anchorHref())
             if address not in (text, f"mailto:{text}"):
@@ -167,36 +205,3 @@ def _shape_tables(frame: QTextFrame, theme: Theme) -> None:
             table_format.setBottomMargin(8)
             child.setFormat(table_format)
         _shape_tables(child, theme)
-
-
-def settled_length(untrusted_markdown: str) -> int:
-    """How much of a growing text has its final shape: up to the last blank line outside a code fence."""
-    settled = 0
-    position = 0
-    fence = ""
-    for line in untrusted_markdown.splitlines(keepends=True):
-        position += len(line)
-        fence = _fence_after(fence, line)
-        if not fence and not line.strip() and line.endswith("\n"):
-            settled = position
-    return settled
-
-
-def open_fence(untrusted_markdown: str) -> str:
-    """The marks of the code fence that is still open at the end of the text; empty when none is."""
-    fence = ""
-    for line in untrusted_markdown.splitlines():
-        fence = _fence_after(fence, line)
-    return fence
-
-
-def _fence_after(fence: str, line: str) -> str:
-    """CommonMark 4.5: a fence closes by at least as many of the same marks and nothing else."""
-    stripped = line.strip()
-    if fence:
-        closes = stripped.startswith(fence) and not stripped.strip(fence[0])
-        return "" if closes else fence
-    for mark in "`~":
-        if stripped.startswith(mark * 3):
-            return mark * (len(stripped) - len(stripped.lstrip(mark)))
-    return ""

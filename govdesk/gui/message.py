@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
 
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
 from govdesk.domain.turn import Message, Reading, Role
 from govdesk.gui import words
 from govdesk.gui.markdown import plain, rendered
-from govdesk.gui.parts import button, label
+from govdesk.gui.markdown_lines import shown_length
+from govdesk.gui.parts import OneLine, button, label
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.streaming import LiveText
 from govdesk.gui.theme import Theme
 
 SHOWN_CHARACTERS = 20_000
 """Longer texts are shown in steps of this size: laying out millions of characters would stop the window."""
+SHOWN_CELLS = 600
+"""Cells of tables cost far more: a thousand take a third of a second."""
 _HELD_CHARACTER_WIDTH = 6
 _MAX_HELD_WIDTH = 360
 _CHIP_WIDTH = 90
@@ -34,14 +37,12 @@ class MessageView(QFrame):
         self.role = message.role
         self._theme = theme
         self._text = message.text
-        self._shown = SHOWN_CHARACTERS
+        self._steps = 1
         mine = message.role is Role.USER
         self.setObjectName("mine" if mine else "theirs")
         who = "You" if mine else "GovDesk"
         self.body = SafeText(f"{who}, message")
-        self.details = label("", "muted", wrap=False)
-        # May be cut in a narrow window: nothing in a message may be wider than the window.
-        self.details.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.details = OneLine("", "muted")  # nothing in a message may be wider than the window
         head = QHBoxLayout()
         head.addWidget(label(who, "who", wrap=False))
         head.addWidget(self.details, 1)
@@ -76,7 +77,8 @@ class MessageView(QFrame):
         # From here on every part has its parent: showing one without would open a window of its own.
         self.set_marking(message.marking)
         self.set_findings(message.findings)
-        self.set_note(words.outcome(message.outcome))
+        how = (words.outcome(message.outcome, message.text), words.reason(message.code))
+        self.set_note(" ".join(part for part in how if part))
         self._show_text()
 
     @property
@@ -103,8 +105,7 @@ class MessageView(QFrame):
 
     def set_details(self, text: str) -> None:
         """Which model, how fast."""
-        self.details.setText(visible(text))
-        self.details.setToolTip(visible(text))
+        self.details.say(text)
 
     def set_text(self, text: str) -> None:
         """Show another text."""
@@ -112,8 +113,10 @@ class MessageView(QFrame):
         self._show_text()
 
     def _show_text(self) -> None:
-        part = self._text[: self._shown]
-        self.body.show_document(plain(part) if self.role is Role.USER else rendered(part, self._theme))
+        mine = self.role is Role.USER
+        characters = self._steps * SHOWN_CHARACTERS
+        part = self._text[: characters if mine else self._rendered_length(characters)]
+        self.body.show_document(plain(part) if mine else rendered(part, self._theme))
         self.body.setVisible(bool(self._text))
         self.body.setAccessibleDescription(part)
         rest = len(self._text) - len(part)
@@ -121,8 +124,11 @@ class MessageView(QFrame):
         self.more.setText(f"{words.size(rest)} more · Show more")
 
     def _show_more(self) -> None:
-        self._shown += SHOWN_CHARACTERS
+        self._steps += 1
         self._show_text()
+
+    def _rendered_length(self, characters: int) -> int:
+        return shown_length(self._text, characters, self._steps * SHOWN_CELLS)
 
 
 class LiveMessage(MessageView):

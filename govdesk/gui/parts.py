@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleAnnouncementEvent,
+    QKeyEvent,
+    QKeySequence,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+)
 from PySide6.QtWidgets import (
     QFrame,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from govdesk.domain.text import visible
+from govdesk.errors import GovDeskError
 
 CARD_WIDTH = 560
 _MAX_PASSPHRASE_CHARACTERS = 1024
@@ -25,13 +37,56 @@ def label(text: str = "", kind: str = "", *, wrap: bool = True) -> QLabel:
     made = QLabel(visible(text))
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setWordWrap(wrap)
-    if wrap:  # as high as its lines, and no higher
-        size = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+    if wrap:
+        # Never `Maximum`: that is the height at the label's own favourite width; narrower, it needs more.
+        size = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         size.setHeightForWidth(True)
         made.setSizePolicy(size)
     if kind:
         made.setProperty("kind", kind)
     return made
+
+
+class OneLine(QLabel):
+    """One line of plain text that ends in … where there is no room; the tool tip has it whole."""
+
+    def __init__(self, text: str = "", kind: str = "") -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        if kind:
+            self.setProperty("kind", kind)
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Show another text, hidden characters written out."""
+        self.setText(visible(text))
+        self.setToolTip(self.text())
+
+    def minimumSizeHint(self) -> QSize:
+        """A few letters."""
+        return QSize(4 * self.fontMetrics().averageCharWidth(), super().minimumSizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """As much as there is room for."""
+        del event
+        painter = QPainter(self)
+        area = self.contentsRect()
+        shown = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, area.width())
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        painter.drawText(area, int(self.alignment()), shown)
+
+
+class Button(QPushButton):
+    """A push button that Enter presses, too, when it has the focus; Qt alone takes Space only."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Enter presses once, however long the key is held."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            if not event.isAutoRepeat():
+                self.click()
+            return
+        super().keyPressEvent(event)
 
 
 def button(text: str, kind: str = "", *, name: str = "", tip: str = "") -> QPushButton:
@@ -43,7 +98,7 @@ def button(text: str, kind: str = "", *, name: str = "", tip: str = "") -> QPush
         name: accessible name, where the text alone does not say what it does.
         tip: longer words, shortcut included.
     """
-    made = QPushButton(text)
+    made = Button(text)
     made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     made.setAutoDefault(False)
     made.setAccessibleName(name or text.replace("&", ""))
@@ -80,8 +135,27 @@ def busy(name: str) -> QProgressBar:
     return made
 
 
+class ShownOnce(QLineEdit):
+    """A secret to be read and written down: a screen reader reads it letter by letter, nothing copies it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setReadOnly(True)
+        self.setProperty("kind", "code")
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.setAccessibleName(name)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
+        self.setDragEnabled(False)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Arrows move through it; the clipboard, which every program can read, does not get it."""
+        if event.matches(QKeySequence.StandardKey.Copy) or event.matches(QKeySequence.StandardKey.Cut):
+            return
+        super().keyPressEvent(event)
+
+
 class CardPage(QWidget):
-    """A page with one card in the middle; add to `card`."""
+    """A page with one card in the middle; add to `card`. It scrolls where the screen is too small for it."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -89,22 +163,56 @@ class CardPage(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         frame = QFrame()
         frame.setObjectName("card")
+        frame.setMaximumWidth(CARD_WIDTH)
         self.card = QVBoxLayout(frame)
         self.card.setContentsMargins(28, 24, 28, 24)
         self.card.setSpacing(10)
         self.card.addWidget(label(title, "title"))
+        # Between stretches, never by an alignment: an aligned widget is not asked how high its wrapped
+        # words are at its width, and they would be cut.
+        row = QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(frame, 1000)
+        row.addStretch(1)
+        content = QWidget()
+        content.setObjectName("cards")
+        self._column = QVBoxLayout(content)
+        self._column.setContentsMargins(16, 16, 16, 16)
+        self._column.addStretch(1)
+        self._column.addLayout(row)
+        self._column.addStretch(2)
+        self._area = QScrollArea()
+        self._area.setWidgetResizable(True)
+        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._area.setWidget(content)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 16, 16, 16)
-        layout.addStretch(1)
-        frame.setFixedWidth(CARD_WIDTH)
-        layout.addWidget(frame, 0, Qt.AlignmentFlag.AlignHCenter)
-        layout.addStretch(2)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._area)
+        self.problem = label("", "error")
+        self.problem.hide()
         self.focus_first: QWidget | None = None
 
     def take_focus(self) -> None:
         """Put the focus on the control that comes first; Qt's focus proxies would break the order of Tab."""
         if self.focus_first is not None:
             self.focus_first.setFocus()
+
+    def needed_height(self, width: int) -> int:
+        """How high the page is when nothing has to scroll."""
+        return self._column.totalHeightForWidth(width)
+
+    def say_problem(self, error: GovDeskError) -> None:
+        """Show an error on the card, say it to a screen reader, and bring it into sight."""
+        self.problem.setText(visible(error.explain()))
+        self.problem.show()
+        announce(self, error.explain())
+        QTimer.singleShot(0, self.problem, lambda: self._area.ensureWidgetVisible(self.problem))
+
+
+def announce(source: QWidget, text: str) -> None:
+    """Let a screen reader say it, without moving the focus (WCAG 4.1.3)."""
+    QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(source, text))
 
 
 def restyle(widget: QWidget) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QListView, QVBoxLayout, QWidget
 
 from govdesk.chat.ports import History
+from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import Conversation, SearchHit
 from govdesk.errors import GovDeskError
@@ -22,6 +25,12 @@ class Side(QWidget):
     """`chosen` carries a conversation and perhaps a turn in it; `removed` the id of a deleted one.
 
     `listed` comes when the list was read again.
+
+    Args:
+        history: what is listed, searched, renamed and deleted.
+        policy: for the banners of dialogs.
+        tasks: where the history is read and written.
+        once_free: calls back as soon as no turn runs in a conversation any more.
     """
 
     chosen = Signal(object, object)
@@ -30,8 +39,15 @@ class Side(QWidget):
     listed = Signal()
     failed = Signal(object)
 
-    def __init__(self, history: History, policy: PolicyInForce, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        history: History,
+        policy: PolicyInForce,
+        tasks: Tasks,
+        once_free: Callable[[ConversationId, Callable[[], None]], None],
+    ) -> None:
         super().__init__()
+        self._once_free = once_free
         self.setObjectName("side")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._history, self._policy, self._tasks = history, policy, tasks
@@ -92,6 +108,27 @@ class Side(QWidget):
         """Read the list again, off the GUI thread."""
         self._tasks.call(self._history.conversations, self._show_all, self.failed.emit)
 
+    def _again(self) -> None:
+        """Titles or messages changed: read the list, and search once more if that is what is shown."""
+        self.refresh()
+        if self._query:
+            self._search()
+
+    @property
+    def _query(self) -> str:
+        return self.search.text().strip()
+
+    def clear_search(self) -> bool:
+        """Leave a search that has the focus; False when there is none."""
+        if not (self.search.hasFocus() and self.search.text()):
+            return False
+        self.search.clear()
+        return True
+
+    def set_running(self, conversation: ConversationId | None) -> None:
+        """Mark the conversation that is being answered."""
+        self.model.set_running(conversation)
+
     def choose(self, conversation: Conversation | None) -> None:
         """Show this one as the current one."""
         self._current = conversation
@@ -109,14 +146,14 @@ class Side(QWidget):
 
     def _show_all(self, conversations: tuple[Conversation, ...]) -> None:
         self._conversations = conversations
-        if not self.search.text().strip():
+        if not self._query:
             self.model.show_rows(conversations)
             self._mark_current()
         self._say()
         self.listed.emit()
 
     def _search(self) -> None:
-        query = self.search.text().strip()
+        query = self._query
         self._asked += 1
         asked = self._asked
         if not query:
@@ -131,7 +168,7 @@ class Side(QWidget):
         self._tasks.call(lambda: self._history.search(query), show, self.failed.emit)
 
     def _say(self) -> None:
-        searching = bool(self.search.text().strip())
+        searching = bool(self._query)
         empty = self.model.rowCount() == 0
         nothing = (
             "Nothing found." if searching else "None yet. Ask something, and it is kept here, encrypted."
@@ -179,7 +216,7 @@ class Side(QWidget):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
         def renamed(_: None) -> None:
-            self.refresh()
+            self._again()
 
         def rename() -> None:
             title = dialog.title
@@ -202,13 +239,15 @@ class Side(QWidget):
 
         def deleted(_: None) -> None:
             self.removed.emit(conversation.id)
-            self.search.clear()
-            self.refresh()
+            self._again()
 
         def delete() -> None:
             self._tasks.call(lambda: self._history.delete(conversation.id), deleted, self._fail)
 
-        dialog.accepted.connect(delete)
+        def free_then_delete() -> None:
+            self._once_free(conversation.id, delete)
+
+        dialog.accepted.connect(free_then_delete)
         dialog.open()
 
     def _fail(self, error: GovDeskError) -> None:

@@ -13,7 +13,8 @@ import time
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QTextBlockFormat, QTextCharFormat, QTextCursor, QTextDocumentFragment
 
-from govdesk.gui.markdown import SafeDocument, open_fence, rendered, settled_length
+from govdesk.gui.markdown import SafeDocument, rendered
+from govdesk.gui.markdown_lines import open_fence, settled_length
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.theme import Theme
 

@@ -34,7 +34,6 @@ class Theme:
     notice: str
     notice_text: str
     danger: str
-    well: str
     held: str
 
 
@@ -54,7 +53,6 @@ LIGHT = Theme(
     notice="#fff3d1",
     notice_text="#5a4200",
     danger="#b3261e",
-    well="#1b6e3c",
     held="#c4cad2",
 )
 DARK = Theme(
@@ -73,7 +71,6 @@ DARK = Theme(
     notice="#3a3016",
     notice_text="#ffdf8f",
     danger="#ff8f86",
-    well="#7bd69a",
     held="#4a525d",
 )
 

@@ -16,6 +16,8 @@ _AT_ONCE = 10
 """What fills a screen is built at once, the rest of a step one by one while nothing else is due."""
 _COLUMN_WIDTH = 880
 _AT_END_PIXELS = 24
+_SMALLEST_HEIGHT = 16
+"""It shrinks first: what is written and said below it must stay whole on the smallest screen."""
 
 
 class Transcript(QScrollArea):
@@ -32,6 +34,7 @@ class Transcript(QScrollArea):
         super().__init__()
         self.setWidgetResizable(True)
         self.setAccessibleName("Messages")
+        self.setMinimumHeight(_SMALLEST_HEIGHT)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._messages: tuple[Message, ...] = ()
         self._first = self._last = 0
@@ -102,7 +105,10 @@ class Transcript(QScrollArea):
         if self._first > self._floor:
             self._rest.start()
         self._follow = target is None
-        if target is not None:
+        if not messages:
+            self._follow = False  # words about an empty conversation are read from their start
+            self.verticalScrollBar().setValue(0)
+        elif target is not None:
             view = self._views[target - self._first]
             QTimer.singleShot(0, view, lambda: self._bring(view))
         else:

@@ -12,9 +12,9 @@ from govdesk.gui.tasks import Tasks
 
 
 class UnlockPage(CardPage):
-    """`unlocked` carries what the desk gave."""
+    """`unlocked` carries what the desk gave, and the recovery code if that opened it."""
 
-    unlocked = Signal(object)
+    unlocked = Signal(object, str)
 
     def __init__(self, desk: Desk, tasks: Tasks) -> None:
         super().__init__("Unlock GovDesk")
@@ -23,8 +23,6 @@ class UnlockPage(CardPage):
         self.words = label("", "muted")
         self.field = passphrase_field("Passphrase")
         self.field.returnPressed.connect(self._unlock)
-        self.problem = label("", "error")
-        self.problem.hide()
         self.working = busy("Unlocking")
         self.unlock_button = button("Unlock", "primary")
         self.unlock_button.clicked.connect(self._unlock)
@@ -69,18 +67,19 @@ class UnlockPage(CardPage):
             return
         self._set_working(working=True)
         opens = self._desk.unlock_with_recovery if self._with_code else self._desk.unlock
-        self._tasks.call(lambda: opens(secret), self._opened, self._failed)
+        code = secret if self._with_code else ""
 
-    def _opened(self, opened: Unlocked) -> None:
-        self.field.clear()
-        self.words.setText("Opening…")
-        self.unlocked.emit(opened)
+        def opened(unlocked: Unlocked) -> None:
+            self.field.clear()
+            self.words.setText("Opening…")
+            self.unlocked.emit(unlocked, code)
+
+        self._tasks.call(lambda: opens(secret), opened, self._failed)
 
     def _failed(self, error: GovDeskError) -> None:
         self._set_working(working=False)
         self._say()
-        self.problem.setText(error.explain())
-        self.problem.show()
+        self.say_problem(error)
         self.field.selectAll()
         self.field.setFocus()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QStackedWidget, QWidget
 
@@ -12,14 +12,17 @@ from govdesk.gui.banner import Bannered
 from govdesk.gui.consent import ConsentPage
 from govdesk.gui.desk import Desk, Unlocked
 from govdesk.gui.idle import IdleWatch
-from govdesk.gui.parts import CardPage, button, label
+from govdesk.gui.new_passphrase import NewPassphrasePage
+from govdesk.gui.parts import CardPage, announce, button, label
 from govdesk.gui.setup import SetupPage
 from govdesk.gui.tasks import Tasks
 from govdesk.gui.unlock import UnlockPage
 from govdesk.gui.workspace import Workspace
 
-_SIZE = (1180, 760)
-_SMALLEST = (720, 480)
+_SIZE = QSize(1180, 760)
+_SMALLEST = QSize(720, 480)
+_FRAME = QSize(16, 48)
+"""What a window manager puts around a window, at most; not known before the window is on screen."""
 _WAIT_SECONDS = 5.0
 
 
@@ -27,22 +30,27 @@ class Window(QMainWindow):
     """Pages in order: starting, consent, set-up or unlock, workspace; blank when locked.
 
     `locked` asks for the end of the process.
+
+    Args:
+        desk: what the window may use.
+        available: the part of the screen that windows may cover; the one it opens on when not given.
     """
 
     raise_asked = Signal()
     locked = Signal()
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, available: QRect | None = None) -> None:
         super().__init__()
         self._desk = desk
         self.tasks = Tasks()
         self.workspace: Workspace | None = None
+        self._open = False
         self._locked = False
+        self._may_close = False
         self.setWindowTitle("GovDesk")  # neutral: other programs can read window titles
         self._pages = QStackedWidget()
         self.setCentralWidget(Bannered(desk.policy, self._pages))
-        self.resize(*_SIZE)
-        self.setMinimumSize(*_SMALLEST)
+        self._fit(self.screen().availableGeometry() if available is None else available)
         self.idle = IdleWatch(desk)
         self.idle.idle.connect(self.lock)
         self.raise_asked.connect(self._come_to_front, Qt.ConnectionType.QueuedConnection)
@@ -61,9 +69,9 @@ class Window(QMainWindow):
         page.declined.connect(self.close)
         self._go(page)
 
-    def refuse(self, error: GovDeskError) -> None:
-        """GovDesk may not run: say why, and offer only to leave."""
-        page = _words_page("GovDesk cannot run here", error.explain())
+    def refuse(self, error: GovDeskError, title: str = "GovDesk cannot run here") -> None:
+        """GovDesk may not go on: say why, and offer only to leave."""
+        page = _words_page(title, error.explain())
         leave = button("Close GovDesk", "primary")
         leave.clicked.connect(self.close)
         row = QHBoxLayout()
@@ -72,6 +80,7 @@ class Window(QMainWindow):
         page.card.addLayout(row)
         self._go(page)
         leave.setFocus()
+        announce(page, error.explain())
 
     def say_unexpected(self, error: GovDeskError) -> None:
         """A calm dialog for an error that nobody foresaw."""
@@ -84,7 +93,7 @@ class Window(QMainWindow):
 
         Qt keeps copies of shown text that nothing can wipe; only the end of the process does.
         """
-        if self.workspace is None or self._locked:
+        if not self._open or self._locked:
             return
         self._locked = True
         self._leave_session("Locking…")
@@ -100,43 +109,90 @@ class Window(QMainWindow):
             self.workspace.restyle()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Stop a running turn first: what came is kept."""
+        """Keep draft and answer first. Ask before a recovery code is lost for good."""
+        page = self.page
+        if isinstance(page, SetupPage) and page.code_unconfirmed and not (self._locked or self._may_close):
+            event.ignore()
+            self._ask_to_close()
+            return
         if not self._locked:
             self._locked = True
             self._leave_session("Closing…")
         event.accept()
 
+    def _ask_to_close(self) -> None:
+        if any(dialog.isVisible() for dialog in self.findChildren(dialogs.MarkedDialog)):
+            return
+
+        def close() -> None:
+            self._may_close = True
+            QTimer.singleShot(0, self, self.close)  # once the dialog is done with itself
+
+        dialog = dialogs.confirm_close(self._desk.policy, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.accepted.connect(close)
+        dialog.open()
+
+    def _fit(self, available: QRect) -> None:
+        """Never larger than the screen: the lower banner must not fall off it."""
+        room = (available.size() - _FRAME).expandedTo(QSize(1, 1))
+        self.setMinimumSize(_SMALLEST.boundedTo(room))
+        self.resize(_SIZE.boundedTo(room))
+        if _SIZE.boundedTo(room) != _SIZE:
+            self.setWindowState(self.windowState() | Qt.WindowState.WindowMaximized)
+
     def _leave_session(self, words: str) -> None:
         self.idle.end()
-        if self.workspace is not None and self.workspace.running:
-            self.workspace.stop()
+        if self.workspace is not None:
+            self.workspace.leave()
         for dialog in self.findChildren(dialogs.MarkedDialog):
             dialog.reject()
         self._go(_words_page("GovDesk", words))
-        self.workspace = None
         self.repaint()
         self.tasks.end(_WAIT_SECONDS)
 
     def _consented(self) -> None:
-        page: SetupPage | UnlockPage
-        if self._desk.profile_exists:
-            page = UnlockPage(self._desk, self.tasks)
+        problem = self._desk.profile_problem
+        if problem is not None:
+            self.refuse(problem, "This profile cannot be opened")
+        elif self._desk.profile_exists:
+            unlock = UnlockPage(self._desk, self.tasks)
+            unlock.unlocked.connect(self._unlocked)
+            self._go(unlock)
         else:
-            page = SetupPage(self._desk, self.tasks)
-        page.unlocked.connect(self._unlocked)
-        self._go(page)
+            setup = SetupPage(self._desk, self.tasks)
+            setup.opened.connect(self._guard)
+            setup.unlocked.connect(self._enter)
+            self._go(setup)
 
-    def _unlocked(self, unlocked: Unlocked) -> None:
-        self.workspace = Workspace(self._desk, unlocked, self.tasks)
-        self.workspace.lock.connect(self.lock)
-        self._go(self.workspace)
+    def _guard(self) -> None:
+        """The session is unlocked: from now on it locks when nobody is there."""
+        self._open = True
         application = QApplication.instance()
         if application is not None:
             self.idle.watch(application)
 
+    def _unlocked(self, unlocked: Unlocked, recovery_code: str) -> None:
+        self._guard()
+        if not recovery_code:
+            self._enter(unlocked)
+            return
+        page = NewPassphrasePage(self._desk, self.tasks, unlocked, recovery_code)
+        page.unlocked.connect(self._enter)
+        self._go(page)
+
+    def _enter(self, unlocked: Unlocked) -> None:
+        if self._locked:
+            return
+        self.workspace = Workspace(self._desk, unlocked, self.tasks)
+        self.workspace.lock.connect(self.lock)
+        self._go(self.workspace)
+
     def _go(self, page: CardPage | Workspace) -> None:
         """Show this page and drop the last one."""
         last = self._pages.currentWidget()
+        if page is not self.workspace:
+            self.workspace = None
         self._pages.addWidget(page)
         self._pages.setCurrentWidget(page)
         if last is not None:

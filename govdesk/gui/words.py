@@ -8,8 +8,6 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
 from govdesk.domain.turn import Outcome, Usage
 
-CHARACTERS_PER_TOKEN = 4
-"""A rule of thumb for English text, used for estimates only and always called one."""
 _OPERATOR_WORDS = {
     Operator.BLOCK: "stopped the turn",
     Operator.REDACT: "replaced by a placeholder",
@@ -19,16 +17,25 @@ _OPERATOR_WORDS = {
 }
 _OUTCOME_WORDS = {
     Outcome.COMPLETED: "",
-    Outcome.DENIED: "Not asked: policy does not allow it.",
+    Outcome.DENIED: "Policy does not allow all of the answer. The rest of it was discarded.",
     Outcome.CANCELLED: "Stopped. What came so far is kept.",
     Outcome.FAILED: "The answer could not be finished.",
     Outcome.INTERRUPTED: "Interrupted: GovDesk ended during the answer. What came so far is kept.",
 }
-
-
-def estimated_tokens(characters: int) -> int:
-    """About how many tokens a text of this length has."""
-    return -(-characters // CHARACTERS_PER_TOKEN)
+_OUTCOME_WORDS_EMPTY = {
+    **_OUTCOME_WORDS,
+    Outcome.CANCELLED: "Stopped before anything came.",
+    Outcome.FAILED: "There is no answer.",
+    Outcome.INTERRUPTED: "Interrupted: GovDesk ended before an answer came.",
+}
+_REASON_WORDS = {
+    "context.full": "The conversation was too long for the model.",
+    "disk": "There was no space left on the disk.",
+    "model": "The model could not be used.",
+    "template": "The model's chat template could not be used.",
+    "worker": "The model's process could not go on.",
+}
+NOT_ASKED = "Not asked: policy does not allow it."
 
 
 def number(value: int) -> str:
@@ -55,9 +62,17 @@ def clock_time(utc_ns: int) -> str:
     return moment.toString("d MMM yyyy")
 
 
-def outcome(value: Outcome | None) -> str:
-    """What happened to a turn; empty for one that completed or still runs."""
-    return "" if value is None else _OUTCOME_WORDS[value]
+def outcome(value: Outcome | None, answer: str) -> str:
+    """What happened to a turn with this answer; empty for one that completed or still runs."""
+    if value is None:
+        return ""
+    return (_OUTCOME_WORDS if answer else _OUTCOME_WORDS_EMPTY)[value]
+
+
+def reason(code: str) -> str:
+    """Why a stored turn ended as it did, by its code; empty for a code without words of its own."""
+    family = code.partition(".")[0]
+    return _REASON_WORDS.get(code) or _REASON_WORDS.get(family, "")
 
 
 def operator(value: Operator) -> str:
@@ -76,8 +91,8 @@ def speed(usage: Usage) -> str:
     seconds = usage.total_seconds - usage.first_token_seconds
     if usage.answer_tokens < 2 or seconds <= 0:
         return ""
-    rate = (usage.answer_tokens - 1) / seconds
-    return f"{rate:.0f} tokens/s · first after {usage.first_token_seconds:.1f} s"
+    rate = round((usage.answer_tokens - 1) / seconds)
+    return f"{number(rate)} token{'' if rate == 1 else 's'}/s · first after {usage.first_token_seconds:.1f} s"
 
 
 def network(probes: tuple[Probe, ...]) -> str:

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
 from govdesk.domain.turn import Conversation, ModelInfo
@@ -14,7 +14,8 @@ from govdesk.errors import GovDeskError
 from govdesk.gui import dialogs, words
 from govdesk.gui.chat_page import ChatPage
 from govdesk.gui.desk import Desk, Unlocked
-from govdesk.gui.parts import button, label
+from govdesk.gui.draft_keeper import DraftKeeper
+from govdesk.gui.parts import OneLine, button, label
 from govdesk.gui.side import Side
 from govdesk.gui.tasks import Tasks
 
@@ -30,15 +31,15 @@ class Workspace(QWidget):
         super().__init__()
         self._desk, self._tasks = desk, tasks
         self._conversation: Conversation | None = None
-        self.side = Side(unlocked.history, desk.policy, tasks)
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
-        self.title = label("New conversation", "heading", wrap=False)
-        self.title.setMinimumWidth(60)
+        self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
+        self.drafts.place.connect(self._go_back)
+        self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
+        self.title = OneLine("New conversation", "heading")
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
         self.title.setAlignment(left | Qt.AlignmentFlag.AlignVCenter)
         self.mark = label("", "mark", wrap=False)
-        self.model_words = label("loading the model…", "muted", wrap=False)
-        self.model_words.setMinimumWidth(40)
+        self.model_words = OneLine("loading the model…", "muted")
         self.model_again = button("Try again", "quiet", name="Try to load the model again")
         self.model_again.hide()
         self.help_button = button("?", "quiet", name="Keyboard shortcuts", tip="F1")
@@ -61,21 +62,19 @@ class Workspace(QWidget):
             ("Ctrl+M", self.page.composer.box.setFocus),
             ("Ctrl+L", self.lock.emit),
             ("F1", self._help),
-            ("Esc", self.page.stop),
+            ("Esc", self._escape),
         ):
             QShortcut(QKeySequence(keys), self).activated.connect(act)
         self._show_header(None)
         self.side.refresh()
+        self.drafts.restore()
         self._load_model()
 
-    @property
-    def running(self) -> bool:
-        """Whether a turn is running."""
-        return self.page.running
-
-    def stop(self) -> None:
-        """Ask the running turn to stop."""
-        self.page.stop()
+    def leave(self) -> None:
+        """The window leaves the session: keep the draft, and stop the running turn."""
+        self.drafts.save()
+        if self.page.running:
+            self.page.stop()
 
     def restyle(self) -> None:
         """The theme changed."""
@@ -90,6 +89,7 @@ class Workspace(QWidget):
         self._show_header(None)
         self.side.choose(None)
         self.page.new()
+        self.drafts.changed()
 
     def _arrange(self) -> None:
         header = QFrame()
@@ -121,17 +121,17 @@ class Workspace(QWidget):
 
     def _load_model(self) -> None:
         self.model_again.hide()
-        self.model_words.setText("loading the model…")
+        self.model_words.say("loading the model…")
         self._tasks.call(self._desk.model, self._model_loaded, self._model_failed)
 
     def _model_loaded(self, model: ModelInfo) -> None:
-        self.model_words.setText(visible(model.name))
+        self.model_words.say(model.name)
         self.model_words.setToolTip(f"SHA-384 {model.digest}")
         self.page.set_context(model.context_tokens)
         self._say_network()
 
     def _model_failed(self, error: GovDeskError) -> None:
-        self.model_words.setText("no model")
+        self.model_words.say("no model")
         self.model_again.show()
         self.page.set_context(0)
         self.page.say_problem(error)
@@ -143,16 +143,28 @@ class Workspace(QWidget):
     def _open(self, conversation: Conversation, turn: TurnId | None) -> None:
         self._show_header(conversation)
         self.page.open(conversation.id, turn)
+        self.drafts.changed()
+
+    def _go_back(self, conversation: str) -> None:
+        """Open the conversation that was open when the window last left a session."""
+        self.page.open(ConversationId(conversation))
+        self._listed()
 
     def _show_header(self, conversation: Conversation | None) -> None:
         self._conversation = conversation
-        self.title.setText("New conversation" if conversation is None else visible(conversation.title))
+        self.title.say("New conversation" if conversation is None else conversation.title)
         self.mark.setText("" if conversation is None else visible(conversation.marking))
         self.mark.setVisible(bool(self.mark.text()))
         self._say_network()
 
+    def _escape(self) -> None:
+        """Leave the search; else stop the answer on screen, never one that is out of sight."""
+        if not self.side.clear_search() and self.page.running_here:
+            self.page.stop()
+
     def _changed(self, conversation: str) -> None:
         del conversation
+        self.side.set_running(self.page.running_in)
         self.side.refresh()
 
     def _listed(self) -> None:

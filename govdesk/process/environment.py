@@ -7,6 +7,7 @@ kept that is not named here.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,13 @@ _KEPT = frozenset({
     "XDG_DATA_HOME", "DBUS_SESSION_BUS_ADDRESS", "GOVDESK_HOME", "GOVDESK_PLATFORM",
 })  # fmt: skip
 _KEPT_PREFIX = "LC_"
+_INPUT_METHODS = "ibus|fcitx5?|compose|none|xim"
+_KEPT_IF = {
+    "QT_SCALE_FACTOR": re.compile(r"(?:0?\.[5-9]\d{0,4}|[123](?:\.\d{1,5})?|4(?:\.0{1,5})?)"),
+    "QT_IM_MODULE": re.compile(_INPUT_METHODS),
+    "XMODIFIERS": re.compile(f"@im=(?:{_INPUT_METHODS})"),
+}
+"""What people need to read and write, in values that name no file: a scale from 0.5 to 4, an input method."""
 _WORKER_KEPT = frozenset({"LANG", "TZ"})
 _PATH = "/usr/bin:/bin"
 BOUNDED_SPIN = "100000"
@@ -28,10 +36,17 @@ BOUNDED_SPIN = "100000"
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment that GovDesk's own processes get."""
     kept = {
-        name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)
+        name: value
+        for name, value in environment.items()
+        if name in _KEPT or name.startswith(_KEPT_PREFIX) or _allowed(name, value)
     }
     kept["PATH"] = _PATH
     return kept
+
+
+def _allowed(name: str, value: str) -> bool:
+    allowed = _KEPT_IF.get(name)
+    return allowed is not None and allowed.fullmatch(value) is not None
 
 
 def for_worker(environment: Mapping[str, str]) -> dict[str, str]:

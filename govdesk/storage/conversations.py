@@ -72,14 +72,14 @@ class EncryptedConversations:
         with self._database.reading() as sql:
             seq = _conversation(sql, conversation)
             rows = sql.execute(
-                "SELECT m.role, m.text, t.id, m.created_utc_ns, t.marking, m.findings, t.outcome, t.seq"
-                " FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
+                "SELECT m.role, m.text, t.id, m.created_utc_ns, t.marking, m.findings, t.outcome, t.code,"
+                " t.seq FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
                 " WHERE t.conversation = ? ORDER BY m.seq",
                 (seq,),
             ).fetchall()
             streaming = {
                 turn: _parts(sql, turn)
-                for role, _, _, _, _, _, outcome, turn in rows
+                for role, _, _, _, _, _, outcome, _, turn in rows
                 if outcome is None and role == Role.ASSISTANT.value
             }
         return tuple(_message(row, streaming) for row in rows)
@@ -134,6 +134,7 @@ class EncryptedConversations:
         usage: Usage,
         record: RecordSeq,
         now_utc_ns: int,
+        code: str = "",
     ) -> None:
         """Close the turn with its one outcome; the answer's parts become its text, and can be found."""
         with self._database.writing() as sql:
@@ -154,7 +155,7 @@ class EncryptedConversations:
             sql.execute(
                 "UPDATE turns SET outcome = ?, ended_utc_ns = ?, record = ?, model_name = ?,"
                 " model_digest = ?, model_context_tokens = ?, prompt_tokens = ?, read_tokens = ?,"
-                " answer_tokens = ?, first_token_seconds = ?, total_seconds = ? WHERE seq = ?",
+                " answer_tokens = ?, first_token_seconds = ?, total_seconds = ?, code = ? WHERE seq = ?",
                 (
                     outcome.value,
                     now_utc_ns,
@@ -167,6 +168,7 @@ class EncryptedConversations:
                     usage.answer_tokens,
                     usage.first_token_seconds,
                     usage.total_seconds,
+                    code,
                     seq,
                 ),
             )
@@ -280,8 +282,10 @@ def _forget_title(sql: sqlite_utils.Database, seq: int) -> None:
     )
 
 
-def _message(row: tuple[str, str, str, int, str, str, str | None, int], streaming: dict[int, str]) -> Message:
-    role, text, turn, created, marking, findings, outcome, turn_seq = row
+def _message(
+    row: tuple[str, str, str, int, str, str, str | None, str | None, int], streaming: dict[int, str]
+) -> Message:
+    role, text, turn, created, marking, findings, outcome, code, turn_seq = row
     answer = role == Role.ASSISTANT.value
     try:
         return Message(
@@ -292,6 +296,7 @@ def _message(row: tuple[str, str, str, int, str, str, str | None, int], streamin
             marking=marking,
             findings=_FINDINGS.decode(findings),
             outcome=Outcome(outcome) if answer and outcome is not None else None,
+            code=(code or "") if answer else "",
         )
     except (msgspec.DecodeError, ValueError):
         raise faults.damaged("a message's row is not of its shape") from None

@@ -96,7 +96,27 @@ _M001 = (
     "INSERT INTO title_index (title_index, rank) VALUES ('secure-delete', 1)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (m001_history,)
+
+def m002_draft(sql: sqlite_utils.Database) -> None:
+    """The one draft with the place it was written at; and with each turn the code of why it ended so."""
+    for statement in _M002:
+        sql.execute(statement)
+
+
+_M002 = (
+    """
+    CREATE TABLE draft (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        conversation INTEGER REFERENCES conversations (seq) ON DELETE CASCADE,
+        text TEXT NOT NULL,
+        findings TEXT NOT NULL,
+        kept_utc_ns INTEGER NOT NULL
+    ) STRICT
+    """,
+    "ALTER TABLE turns ADD COLUMN code TEXT",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (m001_history, m002_draft)
 
 
 def apply(sql: sqlite_utils.Database, version: int, steps: tuple[Migration, ...]) -> None:

@@ -80,14 +80,15 @@ def open_window(qtbot, qapp):
 def enter(qtbot, open_window):
     """A window with an unlocked workspace whose model is loaded."""
 
-    def enter_it(desk):
+    def enter_it(desk, *, wait=True):
         window = open_window(desk)
         window.page.agree.click()
         qtbot.waitUntil(lambda: hasattr(window.page, "unlock_button"))
         window.page.field.setText(PASSPHRASE)
         window.page.unlock_button.click()
         qtbot.waitUntil(lambda: window.workspace is not None)
-        qtbot.waitUntil(lambda: window.tasks.running == 0)
+        if wait:
+            qtbot.waitUntil(lambda: window.tasks.running == 0)
         window.activateWindow()
         qtbot.waitUntil(window.isActiveWindow)
         return window

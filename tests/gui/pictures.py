@@ -116,8 +116,9 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
 
     def opened(made):
         window = Window(made)
-        window.resize(width, height)
         window.show()
+        window.showNormal()  # the offscreen platform's own screen is small
+        window.resize(width, height)
         window.start()
         return window
 
@@ -148,6 +149,7 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     made.unlock_gate.set()
     until(lambda: window.workspace is not None)
     window.close()
+    made = desk("SECRET//NOFORN", warning="")
     window = opened(made)
     window.page.agree.click()
     until(lambda: hasattr(window.page, "unlock_button"))
@@ -155,21 +157,30 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     window.page.unlock_button.click()
     until(window.page.problem.isVisible)
     save(window, "unlock-wrong")
+    window.page.other.click()
+    window.page.field.setText(CODE)
+    window.page.unlock_button.click()
+    until(lambda: hasattr(window.page, "keep"))
+    save(window, "new-passphrase")
     window.close()
 
     made = desk()
     made.profile_exists = False
     window = opened(made)
     window.page.agree.click()
-    until(lambda: hasattr(window.page, "create_button"))
-    window.page.first.setText("short")
+    until(lambda: hasattr(window.page, "choice"))
+    window.page.choice.first.setText("short")
     save(window, "setup-passphrase")
-    window.page.first.setText(PASSPHRASE)
-    window.page.second.setText(PASSPHRASE)
-    window.page.create_button.click()
+    window.page.choice.first.setText(PASSPHRASE)
+    window.page.choice.second.setText(PASSPHRASE)
+    window.page.choice.accept.click()
     until(lambda: window.page.code.text() == CODE)
+    until(lambda: window.tasks.running == 0)
     save(window, "setup-recovery")
     window.close()
+    asked = window.findChild(dialogs.MarkedDialog)
+    save(asked, "dialog-close")
+    asked.accept()
 
     made = desk("SECRET//NOFORN", warning="")
     window = enter(made)
@@ -227,7 +238,7 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.composer.send_button.click()
     until(lambda: not work.page.running)
     work.page.composer.box.large_paste.emit(
-        "Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 36_000
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 34_000
     )
     save(window, "chat-failed-and-large-paste")
     work.side.search.setText("harbour")

@@ -3,7 +3,8 @@
 import threading
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QAccessible, QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -16,7 +17,8 @@ from PySide6.QtWidgets import (
 )
 
 from govdesk.domain.turn import Role
-from govdesk.gui import dialogs
+from govdesk.errors import AuditClosedError
+from govdesk.gui import dialogs, parts
 from govdesk.gui.setup import SetupPage
 from govdesk.gui.unlock import UnlockPage
 from tests.fakes import CODE, PASSPHRASE, PROBES, FakeDesk, Script, finding
@@ -73,6 +75,125 @@ def test_names_and_reach_on_entry_pages(qtbot, open_window, desk):
     all_reachable(fresh)
 
 
+def at_code(qtbot, window):
+    window.page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, SetupPage))
+    window.page.choice.first.setText(PASSPHRASE)
+    window.page.choice.second.setText(PASSPHRASE)
+    window.page.choice.accept.click()
+    qtbot.waitUntil(lambda: window.page.code.text() == CODE and window.tasks.running == 0)
+    return window.page.code
+
+
+def test_a_screen_reader_can_read_the_recovery_code(qtbot, open_window):
+    window = open_window(FakeDesk(profile_exists=False))
+    code = at_code(qtbot, window)
+    assert code.hasFocus()
+    read = QAccessible.queryAccessibleInterface(code)
+    assert read.text(QAccessible.Text.Name) == "Recovery code"
+    assert read.text(QAccessible.Text.Value) == CODE
+    assert read.state().readOnly
+    letters = read.textInterface()
+    assert letters.text(0, letters.characterCount()) == CODE
+    all_named(window)
+    all_reachable(window)
+    window._may_close = True
+
+
+def test_the_recovery_code_does_not_reach_the_clipboard(qtbot, open_window):
+    window = open_window(FakeDesk(profile_exists=False))
+    code = at_code(qtbot, window)
+    QApplication.clipboard().setText("before")
+    code.selectAll()
+    for key in (Qt.Key.Key_C, Qt.Key.Key_X, Qt.Key.Key_Insert):
+        qtbot.keyClick(code, key, Qt.KeyboardModifier.ControlModifier)
+    assert QApplication.clipboard().text() == "before"
+    assert code.text() == CODE
+    window._may_close = True
+
+
+@pytest.fixture
+def announced(monkeypatch):
+    """What a screen reader is told."""
+    said = []
+
+    class Told:
+        @staticmethod
+        def updateAccessibility(event):
+            said.append(event.message())
+
+    monkeypatch.setattr(parts, "QAccessible", Told)
+    return said
+
+
+def test_errors_on_entry_pages_are_announced(qtbot, open_window, announced):
+    desk = FakeDesk()
+    desk.problems["consent click"] = AuditClosedError("The audit log is closed.")
+    window = open_window(desk)
+    window.page.agree.click()
+    qtbot.waitUntil(window.page.problem.isVisible)
+    assert announced == ["The audit log is closed."]
+    del desk.problems["consent click"]
+    window.page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, UnlockPage))
+    window.page.field.setText("wrong")
+    window.page.unlock_button.click()
+    qtbot.waitUntil(window.page.problem.isVisible)
+    assert "does not open the profile" in announced[-1]
+    fresh = FakeDesk(profile_exists=False)
+    fresh.problems["create"] = AuditClosedError("The disk is full.")
+    window = open_window(fresh)
+    window.page.agree.click()
+    qtbot.waitUntil(lambda: isinstance(window.page, SetupPage))
+    window.page.choice.first.setText(PASSPHRASE)
+    window.page.choice.second.setText(PASSPHRASE)
+    window.page.choice.accept.click()
+    qtbot.waitUntil(window.page.problem.isVisible)
+    assert announced[-1] == "The disk is full."
+    window.refuse(AuditClosedError("It cannot run."))
+    assert announced[-1] == "It cannot run."
+
+
+def test_answers_and_failures_are_announced(enter, ask, desk, announced):
+    window = enter(desk)
+    ask(window, "x")
+    assert announced[-1] == "Answer: Hello there."
+    desk.chat.script = Script(before=AuditClosedError("The log is closed."))
+    ask(window, "y")
+    assert announced[-1] == "The log is closed."
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space])
+def test_a_button_with_the_focus_is_pressed_by(qtbot, open_window, desk, key):
+    window = open_window(desk)
+    window.page.agree.setFocus()
+    qtbot.keyClick(window.page.agree, key)
+    qtbot.waitUntil(lambda: isinstance(window.page, UnlockPage))
+
+
+def test_a_key_that_is_held_presses_a_button_once(qtbot, desk):
+    pressed = []
+    made = parts.button("x")
+    qtbot.addWidget(made)
+    made.clicked.connect(lambda: pressed.append(1))
+    for repeated in (False, True, True):
+        event = QKeyEvent(
+            QEvent.Type.KeyPress, Qt.Key.Key_Return, Qt.KeyboardModifier.NoModifier, "\r", repeated
+        )
+        QApplication.sendEvent(made, event)
+    assert pressed == [1]
+
+
+def test_enter_in_a_dialog_presses_the_button_with_the_focus(qtbot, desk):
+    dialog = dialogs.confirm_delete(desk.policy, "Title", None)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    delete = next(b for b in dialog.findChildren(QAbstractButton) if b.text() == "Delete")
+    delete.setFocus()
+    qtbot.keyClick(delete, Qt.Key.Key_Return)
+    assert dialog.result() == dialogs.MarkedDialog.DialogCode.Accepted
+
+
 def test_names_and_reach_in_the_workspace(qtbot, enter, ask, desk):
     many = [(Role.USER if i % 2 == 0 else Role.ASSISTANT, f"Message {i}") for i in range(120)]
     identity = desk.store.put("Many", many)
@@ -90,6 +211,7 @@ def test_names_and_reach_in_the_workspace(qtbot, enter, ask, desk):
     [
         lambda p: dialogs.message(p, "Title", "Text", None),
         lambda p: dialogs.confirm_delete(p, "Title", None),
+        lambda p: dialogs.confirm_close(p, None),
         lambda p: dialogs.RenameDialog(p, "Title", None),
         lambda p: dialogs.network_dialog(p, PROBES, None),
         lambda p: dialogs.findings_dialog(p, (finding("US_SSN"),), None),

@@ -107,7 +107,6 @@ def test_text_of_both_themes_reads(theme):
         assert contrast(theme.muted, behind) >= 4.5, behind
     assert contrast(theme.danger, theme.surface) >= 4.5
     assert contrast(theme.danger, theme.window) >= 4.5
-    assert contrast(theme.well, theme.surface) >= 4.5
     assert contrast(theme.notice_text, theme.notice) >= 4.5
     assert contrast(theme.accent_text, theme.accent) >= 4.5
     assert contrast(theme.control, theme.surface) >= 3

@@ -1,18 +1,17 @@
 """One turn as a person sees it, whatever comes."""
 
 import threading
-import time
 
 import pytest
-from PySide6.QtCore import QMimeData, Qt, QUrl
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
+from govdesk.domain.ids import TurnId
 from govdesk.domain.redaction import Operator
-from govdesk.domain.turn import Outcome, Role
+from govdesk.domain.turn import Message, Outcome, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
-from govdesk.gui.composer import LARGE_PASTE_CHARACTERS, MAX_PROMPT_CHARACTERS
 from govdesk.gui.dialogs import MarkedDialog
-from govdesk.gui.message import SHOWN_CHARACTERS
+from govdesk.gui.estimate import estimated_tokens
 from tests.fakes import DENY, FakeDesk, Script, finding
 
 
@@ -56,32 +55,6 @@ def test_why_redacted_tells_type_rule_and_what_was_done(qtbot, enter, ask, desk)
     cells = {model.item(row, column).text() for row in range(2) for column in range(5)}
     assert {"US_SSN", "us-ssn", "3 to 14", "EMAIL_ADDRESS", "partly hidden"} <= cells
     dialog.close()
-
-
-def test_enter_sends_and_shift_enter_makes_a_line(qtbot, enter, desk):
-    window = enter(desk)
-    page = window.workspace.page
-    box = page.composer.box
-    qtbot.keyClicks(box, "one")
-    qtbot.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
-    qtbot.keyClicks(box, "two")
-    assert box.toPlainText() == "one\ntwo"
-    before = box.height()
-    for _ in range(4):
-        qtbot.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
-    assert box.height() > before
-    qtbot.keyClick(box, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
-    assert desk.chat.prompts == ["one\ntwo\n\n\n\n"]
-
-
-def test_nothing_is_sent_when_there_are_no_words(qtbot, enter, desk):
-    window = enter(desk)
-    box = window.workspace.page.composer.box
-    qtbot.keyClick(box, Qt.Key.Key_Return)
-    box.setPlainText("   \n ")
-    qtbot.keyClick(box, Qt.Key.Key_Return)
-    assert not window.workspace.page.running
 
 
 def test_reading_is_shown_in_per_cent(qtbot, enter, ask, desk):
@@ -192,63 +165,79 @@ def test_hostile_and_odd_text_is_shown_safely_on_both_sides(qtbot, enter, ask, d
     window.grab()
 
 
-def test_two_megabytes_are_taken_without_a_stall_and_sent_whole(qtbot, enter, desk):
+def test_a_large_table_in_an_answer_is_shown_in_parts(enter, ask, desk):
     window = enter(desk)
-    page = window.workspace.page
-    text = "word " * 400_000
-    data = QMimeData()
-    data.setText(text)
-    qtbot.keyClicks(page.composer.box, "Summarise:")
-    started = time.perf_counter()
-    page.composer.box.insertFromMimeData(data)
-    window.grab()
-    assert time.perf_counter() - started < 5
-    assert page.composer.box.toPlainText() == "Summarise:"
-    assert "2,000,000 characters" in page.composer.paste_words.text()
-    assert "probably too long" in page.composer.why_not.text()
-    page.composer.send_button.click()
+    table = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 400
+    desk.chat.script = Script(answer=(table,))
+    page = ask(window, "x")
+    answer = page.transcript.views[1]
+    assert answer.more.isVisibleTo(answer)
+    (found,) = answer.body.document().rootFrame().childFrames()
+    assert found.rows() < 250
+    answer.more.click()
+    (found,) = answer.body.document().rootFrame().childFrames()
+    assert 350 < found.rows() < 410
+    assert answer.text == table
+
+
+def test_a_message_that_is_too_long_for_the_model_comes_back_into_the_box(enter, ask, desk):
+    window = enter(desk)
+    desk.chat.script = Script(answer=(), outcome=Outcome.FAILED, explanation="It does not fit.")
+    page = ask(window, "a very long message")
+    assert page.composer.box.toPlainText() == "a very long message"
+    words = note(page.transcript.views[-1])
+    assert "It does not fit." in words
+    assert "back in the message box" in words
+    assert page.composer.meter_words.text().startswith(
+        f"context about {estimated_tokens('a very long message')} "
+    )
+
+
+def test_a_text_written_meanwhile_is_not_replaced_by_one_that_comes_back(qtbot, enter, ask, desk):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=(), outcome=Outcome.FAILED, wait_for=gate)
+    page = ask(window, "long", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and page._running.turn is not None)
+    page.composer.box.setPlainText("the next one")
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert page.composer.box.toPlainText() == "the next one"
+    assert "back in" not in note(page.transcript.views[-1])
+
+
+def test_escape_stops_only_the_answer_on_screen(qtbot, enter, ask, desk):
+    other = desk.store.put("Other", [(Role.USER, "old"), (Role.ASSISTANT, "older")])
+    window = enter(desk)
+    desk.chat.script = Script(answer=("part",), wait_for=threading.Event())
+    page = ask(window, "long one", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    mine = page.shown
+    page.open(other)
+    qtbot.waitUntil(lambda: shown(page) == ["old", "older"])
+    window.activateWindow()
+    page.composer.box.setFocus()
+    qtbot.keyClick(page.composer.box, Qt.Key.Key_Escape)
+    qtbot.wait(20)
+    assert page.running
+    assert not desk.chat._cancel.is_set()
+    page.open(mine)
+    qtbot.waitUntil(lambda: shown(page)[:1] == ["long one"])
+    qtbot.keyClick(page.composer.box, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
-    assert desk.chat.prompts == ["Summarise:\n\n" + text]
-    view = page.transcript.views[0]
-    assert len(view.body.document().toPlainText()) == SHOWN_CHARACTERS
-    assert "more" in view.more.text()
-    view.more.click()
-    assert len(view.body.document().toPlainText()) == 2 * SHOWN_CHARACTERS
-    assert not page.composer.paste_row.isVisible()
 
 
-def test_a_paste_can_be_removed_and_one_that_is_too_large_is_refused(qtbot, enter, desk):
+def test_a_stop_before_anything_came_does_not_speak_of_what_is_kept(qtbot, enter, ask, desk):
     window = enter(desk)
-    composer = window.workspace.page.composer
-    composer.box.large_paste.emit("x" * (LARGE_PASTE_CHARACTERS + 1))
-    assert composer.prompt
-    composer.drop_paste.click()
-    assert composer.prompt == ""
-    composer.box.large_paste.emit("x" * (MAX_PROMPT_CHARACTERS + 1))
-    assert "Nothing of it was taken" in composer.paste_words.text()
-    assert composer.prompt == ""
+    desk.chat.script = Script(answer=(), wait_for=threading.Event())
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: page._running is not None and page._running.answer is not None)
+    page.stop()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert note(page.transcript.views[-1]) == "Stopped before anything came."
 
 
-def test_a_dropped_file_is_not_read(enter, desk, tmp_path):
-    box = enter(desk).workspace.page.composer.box
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "x.txt"))])
-    data.setText("file:///x.txt")
-    assert not box.canInsertFromMimeData(data)
-    box.insertFromMimeData(data)
-    assert box.toPlainText() == ""
-
-
-def test_the_meter_estimates_before_and_is_exact_after(enter, ask, desk):
-    window = enter(desk)
-    composer = window.workspace.page.composer
-    composer.box.setPlainText("x" * 400)
-    assert composer.meter_words.text() == "context about 100 of 8,192 tokens (estimate)"
-    ask(window, "y" * 40)
-    assert composer.meter_words.text() == "context 60 of 8,192 tokens"
-
-
-def test_sending_waits_for_the_model_but_writing_does_not(qtbot, open_window, enter):
+def test_a_model_that_does_not_load_is_explained_and_can_be_tried_again(qtbot, enter):
     desk = FakeDesk()
     desk.problems["model"] = ModelError("The model file is cut.", todo="Import it again.")
     window = enter(desk)
@@ -361,6 +350,23 @@ def test_stored_outcomes_are_told_again(qtbot, enter, ask, desk):
     page.open(identity)
     qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
     assert "Interrupted" in note(page.transcript.views[1])
+
+
+def test_the_reason_of_a_failed_turn_is_told_again(qtbot, enter, desk):
+    turn = TurnId("t")
+    identity = desk.store.put(
+        "Failed",
+        [
+            Message(Role.USER, "far too long", turn, 1),
+            Message(Role.ASSISTANT, "", turn, 1, outcome=Outcome.FAILED, code="context.full"),
+        ],
+    )
+    page = enter(desk).workspace.page
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    assert (
+        note(page.transcript.views[1]) == "There is no answer. The conversation was too long for the model."
+    )
 
 
 def test_a_change_of_theme_shapes_messages_again(qtbot, enter, ask, desk):

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QTextDocument
 
-from govdesk.gui.markdown import SafeDocument, open_fence, plain, rendered, settled_length
+from govdesk.gui.markdown import SafeDocument, plain, rendered
+from govdesk.gui.markdown_lines import open_fence, settled_length, shown_length
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.streaming import MAX_TAIL_CHARACTERS, LiveText
 from govdesk.gui.theme import LIGHT
@@ -141,6 +142,94 @@ def test_markdown_has_its_shape():
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_rendered_unarmed(qapp, text):
     nothing_armed(rendered(text, LIGHT))
+
+
+ADDRESS = (
+    "Port Authority\n14 Quay Street\nNordhafen 20457\n\nDear Sir,\nthank you.\n-- \n_J. Doe_\n**Director**"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        (
+            ADDRESS,
+            "Port Authority\n14 Quay Street\nNordhafen 20457\nDear Sir,\nthank you.\n-- \nJ. Doe\nDirector",
+        ),
+        ("Roses are red  \nviolets\\\nare _blue_\n**so**\nend", "Roses are red\nviolets\nare blue\nso\nend"),
+        ("> one\n> two", "one\ntwo"),
+        ("- a long\n  item\n- two\nlazy", "a long item\ntwo lazy"),
+        ("1. a\n2. b\n\nafter\nit", "a\nb\nafter\nit"),
+        ("Head\n====\nx\ny", "Head\nx\ny"),
+        ("# Head\nx\ny", "Head\nx\ny"),
+        ("x\n---\ny", "x\ny"),
+        ("before\n```\na\nb\n```\nafter", "before\na\nb\nafter"),
+        ("    code\n    more\n\nx", "code\nmore\nx"),
+        ("> ```\n> a\n> b\n> ```", "a\nb"),
+        ("`a\nb`", "a b"),
+        ("one\ntwo", "one\ntwo"),
+        ("emoji 🚢\n👩‍👩‍👧‍👦 two\nthree", "emoji 🚢\n👩‍👩‍👧‍👦 two\nthree"),
+    ],
+)
+def test_lines_stay_lines_where_they_are_not_structure(source, seen):
+    text = rendered(source, LIGHT).toPlainText()
+    assert [line.rstrip() for line in text.split("\n")] == [line.rstrip() for line in seen.split("\n")]
+    assert "\u2028" not in text
+
+
+@pytest.mark.parametrize("table", ["| a | b |\n|---|---|\n| 1 | 2 |", "a | b\n--- | ---\n1 | 2"])
+def test_a_table_is_still_one(table):
+    document = rendered(f"Intro:\n\n{table}\n\nx\ny", LIGHT)
+    (found,) = document.rootFrame().childFrames()
+    assert (found.rows(), found.columns()) == (2, 2)
+    assert document.toPlainText().endswith("x\ny")
+
+
+def test_lines_of_one_paragraph_have_no_distance_between_them():
+    document = rendered("first\nsecond\nthird\n\nparagraph", LIGHT)
+    blocks = {}
+    block = document.begin()
+    while block.isValid():
+        blocks[block.text()] = (block.blockFormat().topMargin(), block.blockFormat().bottomMargin())
+        block = block.next()
+    assert blocks["first"][1] == blocks["second"][0] == blocks["second"][1] == blocks["third"][0] == 0
+    assert blocks["first"][0] > 0
+    assert blocks["third"][1] > 0
+
+
+def test_maths_keeps_its_brackets():
+    text = rendered(r"So \(a+b\) and \[x\], but `\(code\)` too", LIGHT).toPlainText()
+    assert text == r"So \(a+b\) and \[x\], but \(code\) too"
+
+
+def test_an_images_words_are_shown():
+    text = rendered('![a chart of depths](http://x.invalid/y.png "t")', LIGHT).toPlainText()
+    assert text == "[image not shown: a chart of depths, http://x.invalid/y.png]"
+
+
+@given(st.text(alphabet="ab |-#>`*_\n\\([ ", max_size=80))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_mark_of_ours_is_ever_left(qapp, text):
+    assert "\u2028" not in rendered(text, LIGHT).toPlainText()
+
+
+def test_streamed_lines_look_like_the_whole(qtbot):
+    view, streaming = live(qtbot)
+    text = ADDRESS + "\n\n- one\n- two\n\nlast\nlines"
+    for at in range(0, len(text), 7):
+        streaming.feed(text[at : at + 7])
+        streaming._frame()
+    assert view.document().toPlainText() == rendered(text, LIGHT).toPlainText()
+
+
+def test_a_large_table_is_shown_in_parts():
+    text = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 500
+    end = shown_length(text, 20_000, 600)
+    assert text[end - 1] == "\n"
+    assert 590 <= text[:end].count("|") <= 600
+    assert shown_length(text, 20_000, 10_000) == len(text)
+    assert shown_length("x" * 30_000, 20_000, 600) == 20_000
+    assert shown_length("|" * 5_000, 20_000, 600) == 5_000  # one line: nowhere to cut
 
 
 def test_settled_length_stops_before_what_may_still_change():

@@ -1,13 +1,16 @@
 """Choosing, searching, renaming, deleting: nothing is destroyed by one key press."""
 
+import threading
+
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QLabel, QPushButton
 
 from govdesk.domain.turn import Role
 from govdesk.errors import CorruptDatabaseError
 from govdesk.gui.conversation_list import ROW_ROLE, conversation_of, hit_text
 from govdesk.gui.dialogs import MarkedDialog
+from tests.fakes import Script
 
 
 @pytest.fixture
@@ -107,6 +110,85 @@ def test_delete_deletes_after_the_button(qtbot, window, desk):
     qtbot.waitUntil(lambda: titles(side) == ["Port study"])
     assert window.workspace.title.text() == "New conversation"
     assert [conversation_of(c).title for c in desk.store.conversations()] == ["Port study"]
+
+
+def accept_delete(window):
+    dialog = dialog_of(window)
+    next(b for b in dialog.findChildren(QPushButton) if b.text() == "Delete").click()
+
+
+def test_deleting_while_it_is_answered_stops_the_turn_first(qtbot, window, desk):
+    choose(qtbot, window, "Budget")
+    page = window.workspace.page
+    desk.chat.script = Script(answer=("part",), wait_for=threading.Event())
+    page.composer.box.setPlainText("a long one")
+    page.composer.send_button.click()
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    running_at_delete = []
+    delete = desk.store.delete
+    desk.store.delete = lambda identity: (running_at_delete.append(desk.chat.running), delete(identity))
+    window.workspace.side.delete_button.click()
+    accept_delete(window)
+    qtbot.waitUntil(lambda: titles(window.workspace.side) == ["Port study"])
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert running_at_delete == [0]
+    assert not page.running
+    assert window.workspace.title.text() == "New conversation"
+    assert not page.transcript.views
+
+
+def test_search_results_follow_a_renaming_and_a_deletion(qtbot, window, desk):
+    side = window.workspace.side
+    side.search.setText("harbour")
+    qtbot.waitUntil(lambda: side.list.accessibleName() == "Search results")
+    side.list.setCurrentIndex(side.model.index(1, 0))
+    side.rename()
+    dialog = dialog_of(window)
+    dialog.field.setText("Money")
+    qtbot.keyClick(dialog.field, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: titles(side) == ["Port study", "Money"])
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    side.list.setCurrentIndex(side.model.index(1, 0))
+    side.delete()
+    accept_delete(window)
+    qtbot.waitUntil(lambda: titles(side) == ["Port study"])
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    assert side.search.text() == "harbour"
+    assert side.model.index(0, 0).data(ROW_ROLE).snippet
+
+
+def test_escape_leaves_the_search_before_it_stops_anything(qtbot, window, desk):
+    page, side = window.workspace.page, window.workspace.side
+    desk.chat.script = Script(answer=("part",), wait_for=threading.Event())
+    page.composer.box.setPlainText("a long one")
+    page.composer.send_button.click()
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    side.go_to_search()
+    qtbot.keyClicks(side.search, "harbour")
+    qtbot.keyClick(side.search, Qt.Key.Key_Escape)
+    assert side.search.text() == ""
+    assert page.running
+    qtbot.keyClick(side.search, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+
+
+def test_the_conversation_that_is_answered_is_marked_in_the_list(qtbot, window, desk):
+    choose(qtbot, window, "Budget")
+    page, side = window.workspace.page, window.workspace.side
+    gate = threading.Event()
+    desk.chat.script = Script(wait_for=gate)
+    page.composer.box.setPlainText("a long one")
+    page.composer.send_button.click()
+
+    def said(title):
+        index = side.model.index(titles(side).index(title), 0)
+        return index.data(Qt.ItemDataRole.AccessibleTextRole)
+
+    qtbot.waitUntil(lambda: "answering" in said("Budget"))
+    assert "answering" not in said("Port study")
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert "answering" not in said("Budget")
 
 
 def test_the_delete_key_in_the_message_box_is_only_a_key(qtbot, window, desk):

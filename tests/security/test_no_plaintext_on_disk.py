@@ -27,6 +27,7 @@ from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.turn import Outcome, Usage
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from govdesk.storage.migrations import MIGRATIONS
 
 PAGE = 4096
 RESERVE = 80  # 16 bytes of IV and 64 of HMAC-SHA-512 end each page (SQLCipher 4)
@@ -93,12 +94,13 @@ SCENARIO = """
     from govdesk.config import Profile
     from govdesk.domain.ids import EntityType, ModelDigest, RecordSeq, TurnId
     from govdesk.domain.redaction import Finding, Operator
-    from govdesk.domain.turn import ModelInfo, Outcome, Usage
+    from govdesk.domain.turn import Draft, ModelInfo, Outcome, Usage
     from govdesk.errors import GovDeskError
     from govdesk.session.key_slots import KeySlots
     from govdesk.session.keys import Purpose
     from govdesk.storage.conversations import EncryptedConversations
     from govdesk.storage.database import Database
+    from govdesk.storage.drafts import EncryptedDrafts
     from govdesk.storage.migrations import MIGRATIONS
 
     plan = json.load(sys.stdin)
@@ -130,6 +132,7 @@ SCENARIO = """
             open_turn = TurnId(turn + "-open")
             store.begin_turn(conversation, open_turn, begun * 300, (), "CUI", "p@1", 3)
             store.append_answer(open_turn, begun)
+            EncryptedDrafts(database).keep(Draft(conversation, f"Unsent: {begun}"), 4)
             try:
                 store.begin_turn(conversation, open_turn, begun, (), "CUI", "p@1", 3)
             except GovDeskError as error:
@@ -194,7 +197,8 @@ def left(tmp_path_factory):
 def test_no_word_is_in_clear_anywhere(left):
     files, content = everything_under(left.base)
     names = {file.name for file in files}
-    assert {"keys.json", "history.db", "history.db-wal", "history.db-shm", "history.db.before-002"} <= names
+    backup = f"history.db.before-{len(MIGRATIONS) + 1:03d}"
+    assert {"keys.json", "history.db", "history.db-wal", "history.db-shm", backup} <= names
     assert len(content) > 500_000
     searched = [*left.canaries, *(word for word in left.secrets)]
     assert len(searched) >= 100

@@ -186,7 +186,7 @@ class Store:
         self.log.steps.append("store answer")
         self.rows[turn].append(text)
 
-    def finish_turn(self, turn, outcome, findings, model, usage, record, now_utc_ns) -> None:
+    def finish_turn(self, turn, outcome, findings, model, usage, record, now_utc_ns, code="") -> None:
         if self.finish_error is not None:
             raise self.finish_error
         self.log.steps.append("store outcome")
@@ -447,3 +447,15 @@ def test_a_long_title_is_cut_at_a_word() -> None:
     title = title_of("word " * 40)
     assert title.endswith("word…")
     assert len(title) <= 61
+
+
+def test_a_turn_that_failed_without_an_answer_does_not_stand_in_the_way(line: Line) -> None:
+    old = (
+        Message(Role.USER, "far too long", TurnId("old"), 0),
+        Message(Role.ASSISTANT, "", TurnId("old"), 0, outcome=Outcome.FAILED),
+    )
+    fresh = line.store.messages
+    line.store.messages = lambda conversation: (*old, *fresh(conversation))  # type: ignore[method-assign]
+    ended = list(line.chat.run_turn(ConversationId("c1"), "short"))[-1]
+    assert ended.outcome is Outcome.COMPLETED  # type: ignore[attr-defined]
+    assert line.inference.seen == ((Role.USER, "short"),)

@@ -30,6 +30,33 @@ def test_what_a_person_needs_is_kept() -> None:
     assert "HOME" not in environment.for_worker({"HOME": "/home/a"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("QT_SCALE_FACTOR", "0.5"), ("QT_SCALE_FACTOR", "1"), ("QT_SCALE_FACTOR", "1.25"),
+        ("QT_SCALE_FACTOR", "2.0"), ("QT_SCALE_FACTOR", "4"), ("XMODIFIERS", "@im=ibus"),
+        ("XMODIFIERS", "@im=fcitx"), ("XMODIFIERS", "@im=none"), ("QT_IM_MODULE", "ibus"),
+        ("QT_IM_MODULE", "fcitx5"), ("QT_IM_MODULE", "compose"),
+    ],
+)  # fmt: skip
+def test_a_scale_and_an_input_method_are_kept(name: str, value: str) -> None:
+    assert environment.clean({name: value})[name] == value
+    assert name not in environment.for_worker({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("QT_SCALE_FACTOR", "0.4"), ("QT_SCALE_FACTOR", "4.5"), ("QT_SCALE_FACTOR", "10"), ("QT_SCALE_FACTOR", "-1"),
+        ("QT_SCALE_FACTOR", "nan"), ("QT_SCALE_FACTOR", "1e1"), ("QT_SCALE_FACTOR", ""), ("QT_SCALE_FACTOR", "2\n"),
+        ("XMODIFIERS", "@im=/tmp/evil"), ("XMODIFIERS", "@im=ibus@x=y"), ("QT_IM_MODULE", "../../evil"),
+        ("QT_IM_MODULE", "ibus;evil"), ("QT_IM_MODULE", "evil"), ("QT_PLUGIN_PATH", "ibus"),
+    ],
+)  # fmt: skip
+def test_any_other_value_of_theirs_is_dropped(name: str, value: str) -> None:
+    assert name not in environment.clean({name: value})
+
+
 def test_cleaning_twice_changes_nothing() -> None:
     once = environment.clean(os.environ)
     assert environment.clean(once) == once

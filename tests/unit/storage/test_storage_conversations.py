@@ -252,3 +252,12 @@ def test_a_closed_history_says_so(store, database):
         with pytest.raises(UnreadableError) as caught:
             call()
         assert caught.value.code == "storage.closed"
+
+
+def test_the_code_of_a_turns_end_is_stored_with_its_answer(store):
+    conversation = store.create("t", "", 1)
+    store.begin_turn(conversation, TurnId("a"), "prompt", (), "", "", 1)
+    store.finish_turn(TurnId("a"), Outcome.FAILED, (), None, Usage(), RecordSeq(1), 2, "context.full")
+    asked, answer = store.messages(conversation)
+    assert asked.code == ""
+    assert answer.code == "context.full"

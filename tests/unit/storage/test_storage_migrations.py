@@ -8,7 +8,10 @@ from govdesk.domain.ids import TurnId
 from govdesk.errors import CorruptDatabaseError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
-from govdesk.storage.migrations import MIGRATIONS, m001_history
+from govdesk.storage.drafts import EncryptedDrafts
+from govdesk.storage.migrations import MIGRATIONS, m001_history, m002_draft
+
+NEXT = len(MIGRATIONS) + 1
 
 
 def next_step(sql):
@@ -31,8 +34,9 @@ def older(path, key):
     return conversation
 
 
-def test_m001_history(database):
+def test_m001_history(path, key):
     assert MIGRATIONS[0] is m001_history
+    database = Database.create(path, key, (m001_history,))
     with database.reading() as sql:
         tables = {name for name in sql.table_names() if "index" not in name}
         assert tables == {"conversations", "turns", "messages", "answer_parts"}
@@ -43,15 +47,30 @@ def test_m001_history(database):
         }
     assert references["turns"] == [("conversation", "conversations")]
     assert references["messages"] == references["answer_parts"] == [("turn", "turns")]
+    database.close()
+
+
+def test_m002_draft(path, key):
+    assert MIGRATIONS[1] is m002_draft
+    Database.create(path, key, (m001_history,)).close()
+    database = Database.open(path, key, (m001_history, m002_draft))
+    with database.reading() as sql:
+        assert sql.table("draft").strict
+        assert [(k.column, k.other_table) for k in sql.table("draft").foreign_keys] == [
+            ("conversation", "conversations")
+        ]
+        assert "code" in {column.name for column in sql.table("turns").columns}
+    assert EncryptedDrafts(database).kept() is None
+    database.close()
 
 
 def test_an_older_history_is_backed_up_and_brought_up_to_date(path, key, older):
     database = Database.open(path, key, (*MIGRATIONS, next_step))
     with database.reading() as sql:
         assert sql.execute("SELECT note FROM turns").fetchall() == [("migrated",)]
-        assert sql.execute("PRAGMA user_version").fetchone() == (2,)
+        assert sql.execute("PRAGMA user_version").fetchone() == (NEXT,)
     (backup,) = database.backups()
-    assert backup.name == "history.db.before-002"
+    assert backup.name == f"history.db.before-{NEXT:03d}"
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert b"kept prompt" not in backup.read_bytes()
     database.close()
@@ -66,7 +85,10 @@ def test_two_steps_have_two_backups(path, key, older):
         sql.execute("CREATE TABLE third (x INTEGER)")
 
     database = Database.open(path, key, (*MIGRATIONS, next_step, third))
-    assert [b.name for b in database.backups()] == ["history.db.before-002", "history.db.before-003"]
+    assert [b.name for b in database.backups()] == [
+        f"history.db.before-{NEXT:03d}",
+        f"history.db.before-{NEXT + 1:03d}",
+    ]
     database.close()
 
 
@@ -81,7 +103,7 @@ def test_a_failed_step_leaves_the_old_format(path, key, older):
         Database.open(path, key, (*MIGRATIONS, broken_step))
     database = Database.open(path, key)
     with database.reading() as sql:
-        assert sql.execute("PRAGMA user_version").fetchone() == (1,)
+        assert sql.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
     assert EncryptedConversations(database).messages(older)[0].text == "kept prompt"
     assert len(database.backups()) == 1
     database.close()
