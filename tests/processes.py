@@ -24,6 +24,9 @@ class DirectBroker:
             [*environment.command(), "--role", "worker", "--channel", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             env=environment.for_worker(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             cwd="/",
             start_new_session=True,
         )

@@ -29,7 +29,7 @@ def run(descriptor: int) -> int:
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    channel: Channel[ToWorker] = Channel.from_descriptor(descriptor, ToWorker)
+    channel: Channel[ToWorker] = Channel.from_descriptor(descriptor, ToWorker, send_seconds=None)
     probes = raise_and_prove(Wall.CONFINED, readable())
     from govdesk.worker.service import Service  # native code: only behind the walls
 

@@ -33,7 +33,7 @@ _SABOTAGE = {
     "unix left open": "p = seccomp.program; seccomp.program = lambda **k: p(**{**k, 'unix_sockets': True})",
     "exec left open": "p = seccomp.program; seccomp.program = lambda **k: p(**{**k, 'starts_programs': True})",
     "empty filter": "seccomp.program = lambda **k: seccomp._statement(6, 0x7FFF0000)",
-    "io_uring left open": "del seccomp.ALWAYS_DENIED['io_uring_setup']",
+    "io_uring left open": "del seccomp.denied.ALWAYS['io_uring_setup']",
     "read rule for /": (
         "r = landlock.restrict; from pathlib import Path;"
         "landlock.restrict = lambda rules, execute_only=False: "
