@@ -53,8 +53,8 @@ class Channel(Generic[_T]):
         self._socket = end
         self._decoder: wire.FrameDecoder[_T] = wire.FrameDecoder(incoming)
         self._send_seconds = send_seconds
-        self._ready: list[_T] = []
-        self._descriptors: list[int] = []
+        self._ready: list[tuple[_T, list[int]]] = []
+        self._held: list[int] = []  # came with the first part of a frame that is not whole yet
         self._sending = threading.Lock()
         self._cut = False
         end.setblocking(True)
@@ -134,14 +134,34 @@ class Channel(Generic[_T]):
                 )
             except ConnectionResetError:
                 untrusted_bytes, ancillary = b"", []
-            self._take_descriptors(ancillary)
+            came = _descriptors(ancillary)
             if not untrusted_bytes:
+                close_all(came)
                 self._decoder.end()
                 return None
-            self._ready = self._decoder.feed(untrusted_bytes)
-        frame = self._ready.pop(0)
-        descriptors, self._descriptors = self._descriptors, []
-        return frame, descriptors
+            try:
+                self._ready = [(frame, []) for frame in self._decoder.feed(untrusted_bytes)]
+            except FrameError:
+                close_all([*came, *self._held])
+                self._held = []
+                raise
+            self._hand_out(came)
+        return self._ready.pop(0)
+
+    def _hand_out(self, came: list[int]) -> None:
+        """Descriptors are the frame's whose first byte they rode on: the last one that began in a read.
+
+        A read ends with the message that carries descriptors, and each frame begins a message.
+        """
+        if self._ready:
+            self._ready[0][1].extend(self._held)
+            self._held = []
+        theirs = self._held if self._decoder.partial or not self._ready else self._ready[-1][1]
+        theirs.extend(came)
+        if len(theirs) > MAX_DESCRIPTORS:
+            close_all(theirs)
+            theirs.clear()
+            raise FrameError("A part of GovDesk sent too many descriptors.", code="frame.descriptors")
 
     def _poll(self, events: int, deadline: float | None) -> bool:
         descriptor = self._socket.fileno()
@@ -152,25 +172,24 @@ class Channel(Generic[_T]):
         left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         return bool(poller.poll(left))
 
-    def _take_descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                received = array.array("i")
-                received.frombytes(data[: len(data) - len(data) % received.itemsize])
-                self._descriptors.extend(received)
-        if len(self._descriptors) > MAX_DESCRIPTORS:
-            close_all(self._descriptors)
-            self._descriptors = []
-            raise FrameError("A part of GovDesk sent too many descriptors.", code="frame.descriptors")
-
     def close(self) -> None:
         """Close this end and every descriptor nobody took; threads that wait on it stop waiting."""
-        close_all(self._descriptors)
-        self._descriptors = []
+        close_all(self._held)
+        for _, descriptors in self._ready:
+            close_all(descriptors)
+        self._held, self._ready = [], []
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self._socket.close()
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    received = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received.frombytes(data[: len(data) - len(data) % received.itemsize])
+    return list(received)
 
 
 def _deadline(seconds: float | None) -> float | None:

@@ -12,7 +12,7 @@ import pytest
 from govdesk import wire
 from govdesk.domain.frames import Cancel, LoadModel, ToWorker
 from govdesk.errors import FrameError
-from govdesk.process.channel import MAX_DESCRIPTORS, Channel, pair
+from govdesk.process.channel import MAX_DESCRIPTORS, Channel, close_all, pair
 
 
 @pytest.fixture
@@ -52,6 +52,29 @@ def test_a_descriptor_rides_on_its_frame(ends: tuple[Channel[ToWorker], Channel[
     assert os.pread(descriptors[0], 5, 0) == b"hello"
     assert not os.get_inheritable(descriptors[0])
     os.close(descriptors[0])
+
+
+def test_each_descriptor_stays_with_its_frame(ends: tuple[Channel[ToWorker], Channel[ToWorker]]) -> None:
+    a, b = ends
+    first, second = os.memfd_create("first"), os.memfd_create("second")
+    frames: list[tuple[ToWorker, tuple[int, ...]]] = [
+        (Cancel(turn="before"), ()),
+        (LoadModel(context_tokens=1, threads=1), (first,)),
+        (Cancel(turn="between" * 100_000), (second,)),
+        (Cancel(turn="after"), ()),
+    ]
+    sender = threading.Thread(target=lambda: [a.send(frame, riding) for frame, riding in frames])
+    sender.start()
+    for frame, riding in frames:
+        received = b.receive(10)
+        assert received is not None
+        assert received[0] == frame
+        assert [os.fstat(descriptor).st_ino for descriptor in received[1]] == [
+            os.fstat(descriptor).st_ino for descriptor in riding
+        ]
+        close_all(received[1])
+    sender.join()
+    close_all([first, second])
 
 
 def test_too_many_descriptors_are_closed(ends: tuple[Channel[ToWorker], Channel[ToWorker]]) -> None:
