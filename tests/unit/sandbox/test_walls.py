@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from govdesk.sandbox import landlock
 
 _ENTER = """
 import sys
@@ -46,6 +50,11 @@ _SABOTAGE = {
     ),
     "wrong errno": "e = seccomp._answer; seccomp._answer = lambda n, err: e(n, 97)",
     "socket rule lost": "seccomp.SOCKET = 9999",
+    "signals left open": "p = seccomp.program; seccomp.program = lambda **k: p(**{**k, 'only_process': None})",
+    "attributes left open": "del seccomp.denied.FILES['chmod']",
+    "truncation left open": "del seccomp.denied.FILES['truncate']",
+    "shared memory left open": "del seccomp.denied.FILES['shmget']",
+    "queues left open": "del seccomp.denied.ALWAYS['msgctl']",
 }
 
 
@@ -64,6 +73,27 @@ except WallError as error:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "refused wall.open"
+
+
+def test_landlock_alone_refuses_to_truncate_what_it_does_not_list(isolated, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    done = isolated(
+        _ENTER
+        + """
+import os
+landlock.restrict(walls.readable())
+try:
+    os.truncate(sys.argv[1], 0)
+except PermissionError:
+    print("refused")
+""",
+        str(file),
+    )
+    knows = landlock.abi() >= 3
+    assert (done.stdout.strip(), file.read_text()) == (("refused", "content") if knows else ("", "")), (
+        done.stderr
+    )
 
 
 def test_the_filter_reaches_threads_that_run_already(isolated) -> None:
