@@ -9,7 +9,6 @@ import stat
 from pathlib import Path
 
 from govdesk import config
-from govdesk.audit.daemon import serve
 from govdesk.domain.frames import ToAudit
 from govdesk.process.channel import Channel
 from govdesk.process.environment import close_unknown
@@ -46,4 +45,6 @@ def run(descriptor: int, arguments: list[str]) -> int:
     probes = raise_and_prove(
         Wall.CONFINED, (*readable(*_WHO_AND_WHEN), landlock.Rule(folder, landlock.WRITE))
     )
+    from govdesk.audit.daemon import serve  # native code: only behind the walls
+
     return serve(channel, folder, probes=probes)

@@ -72,3 +72,12 @@ def test_a_writer_that_refuses_to_run_is_not_taken_for_a_crash(tmp_path: Path) -
     assert (done.returncode, done.stdout) == (5, "")
     assert "audit writer refused to start" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_that_others_can_read_is_closed_to_them_before_the_walls_are_up(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert _doctor(home, "nobody").returncode == 0
+    (home / "audit").chmod(0o755)
+    done = _doctor(home, "nobody")
+    assert done.returncode == 0, done.stderr
+    assert (home / "audit").stat().st_mode & 0o777 == 0o700

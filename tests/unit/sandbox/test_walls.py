@@ -161,3 +161,16 @@ print("alive")
     )
     assert "alive" not in done.stdout
     assert done.returncode == -31  # SIGSYS
+
+
+@pytest.mark.parametrize("role", ["govdesk.app.session", "govdesk.app.writer", "govdesk.worker.main"])
+def test_no_role_loads_native_parsers_before_its_walls(isolated, role: str) -> None:
+    done = isolated(
+        f"""
+import sys
+import govdesk.__main__, {role}
+natives = ("sqlcipher3", "sqlite_utils", "cryptography", "llama_cpp", "jinja2", "PySide6")
+print([name for name in natives if name in sys.modules])
+"""
+    )
+    assert done.stdout.strip() == "[]", done.stderr
