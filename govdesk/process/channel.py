@@ -29,8 +29,9 @@ MAX_DESCRIPTORS = 2
 """Most descriptors one frame may carry."""
 SEND_SECONDS = 10.0
 """Longest the other end may leave a frame unread."""
-QUEUE_SECONDS = 0.25
-"""Longest a frame waits behind another thread's: a cancel must not hang on the prompt it is to stop."""
+QUEUE_SECONDS = 0.5
+"""Longest a frame waits behind what the other end left unread, and behind another thread's frame: a
+cancel must not hang on the prompt that it is to stop."""
 
 
 class Channel(Generic[_T]):
@@ -87,7 +88,9 @@ class Channel(Generic[_T]):
         ancillary: list[tuple[int, int, Any]] = []
         if descriptors:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        deadline = _deadline(self._send_seconds)
+        deadline = begun_by = _deadline(self._send_seconds)
+        if deadline is not None:
+            begun_by = min(deadline, time.monotonic() + 2 * QUEUE_SECONDS)
         if not self._sending.acquire(timeout=QUEUE_SECONDS):
             raise TimeoutError("another message is still on its way")
         try:
@@ -102,7 +105,7 @@ class Channel(Generic[_T]):
                     )
                 except BlockingIOError:
                     self._cut = len(untransmitted) < whole
-                    if not self._poll(select.POLLOUT, deadline):
+                    if not self._poll(select.POLLOUT, deadline if self._cut else begun_by):
                         raise TimeoutError("the other end does not read") from None
                     continue
                 untransmitted, ancillary = untransmitted[sent:], []

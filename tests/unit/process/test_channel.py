@@ -135,6 +135,23 @@ def test_a_message_that_never_began_leaves_the_channel_whole() -> None:
     b.close()
 
 
+def test_a_message_that_finds_no_room_is_given_up_soon() -> None:
+    left, right = pair()
+    a: Channel[ToWorker] = Channel(left, ToWorker, send_seconds=3600.0)
+    ended = threading.Event()
+
+    def fill() -> None:
+        with pytest.raises(TimeoutError):
+            while True:
+                a.send(Cancel(turn="t" * 1000))
+        ended.set()
+
+    threading.Thread(target=fill, daemon=True).start()
+    assert ended.wait(30)
+    a.close()
+    right.close()
+
+
 def test_a_cancel_does_not_queue_behind_a_prompt_that_is_not_read() -> None:
     left, right = pair()
     a: Channel[ToWorker] = Channel(left, ToWorker, send_seconds=None)
