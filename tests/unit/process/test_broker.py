@@ -165,13 +165,16 @@ def test_a_termination_before_the_session_is_there_is_not_lost(
     run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = Broker._start_session
+    started: list[module._Session] = []
 
     def starting(self: Broker) -> module._Session:
         os.kill(os.getpid(), signal.SIGTERM)
-        return start(self)
+        started.append(start(self))
+        return started[0]
 
     monkeypatch.setattr(Broker, "_start_session", starting)
     assert run("def session(): time.sleep(600)") == 128 + signal.SIGTERM
+    assert started[0].process.returncode == -signal.SIGTERM  # passed on at once, not killed at the end
 
 
 def test_the_signal_handling_of_before_is_put_back(run: Callable[..., int]) -> None:
