@@ -199,6 +199,8 @@ def session():
         made.start_worker()
     except Exception as error:
         (folder / "said").write_text(error.code)
+    answer, _ = made._channel.receive(20)
+    assert answer == end, answer  # the broker's own answer to the order
     raise SystemExit(8)
 
 def worker():
