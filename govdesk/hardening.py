@@ -27,6 +27,9 @@ def harden() -> None:
 
 def end_with_parent() -> None:
     """A role that lost its broker has nobody to talk to: the kernel ends it then."""
+    parent = os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+    if os.getppid() != parent:  # it ended just before the kernel knew
+        signal.raise_signal(signal.SIGKILL)

@@ -52,6 +52,7 @@ class SessionDesk:
         audit: to the audit writer; not opened yet.
         clock: time.
         probes: what this process's self-test found.
+        broker_probes: what the broker's found.
         key_slots: makes the key slots of a file; quicker ones in tests only.
     """
 
@@ -63,6 +64,7 @@ class SessionDesk:
         audit: AuditClient,
         clock: Clock,
         probes: tuple[Probe, ...],
+        broker_probes: tuple[Probe, ...],
         key_slots: Callable[[Path], KeySlots] = KeySlots,
     ) -> None:
         self.profile = profile
@@ -71,6 +73,8 @@ class SessionDesk:
         self._audit = audit
         self._clock = clock
         self._own_probes = probes
+        self._broker_probes = broker_probes
+        self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
         self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
@@ -87,11 +91,14 @@ class SessionDesk:
     def start(self, front: str, version: str) -> None:
         """Open the log; record the start, what the self-test found, and the policy in force."""
         self._front = front
-        self._audit.open(self.policy.policy.audit.officers)
+        self._writer_probes = self._audit.open(self.policy.policy.audit.officers).probes
         turns = tail.recent_turns(self.profile.audit)  # after the writer put the log's end in order
         self._started = True
         self._record(Event.APP_START, "success", front, {"version": version})
+        self._record_probes("broker", self._broker_probes)
         self._record_probes(front, self._own_probes)
+        self._record_probes("auditd", self._writer_probes)
+        selftest.require_closed(self._writer_probes)
         self._record(
             Event.POLICY_LOAD,
             "failure" if self.policy_problem else "success",
@@ -130,7 +137,12 @@ class SessionDesk:
     @property
     def probes(self) -> tuple[Probe, ...]:
         """What the self-tests found so far, of this process and of the worker: `worker.tcp4` and so on."""
-        return _named(self._front, self._own_probes) + _named("worker", self._inference.probes)
+        return (
+            *_named("broker", self._broker_probes),
+            *_named(self._front, self._own_probes),
+            *_named("auditd", self._writer_probes),
+            *_named("worker", self._inference.probes),
+        )
 
     @property
     def profile_exists(self) -> bool:
@@ -292,7 +304,8 @@ class SessionDesk:
 
     def _record_probes(self, where: str, probes: tuple[Probe, ...]) -> None:
         channels = {probe.channel: int(probe.blocked) for probe in probes}
-        self._record(Event.SELF_TEST, "success", where, {"channels": channels})
+        outcome = "success" if all(channels.values()) else "failure"
+        self._record(Event.SELF_TEST, outcome, where, {"channels": channels})
 
     def _record(
         self,

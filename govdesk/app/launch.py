@@ -16,7 +16,7 @@ from govdesk.hardening import harden
 from govdesk.process import environment as env
 from govdesk.process.broker import Broker, Front, Launch
 from govdesk.process.instance import Instance, ask_to_raise
-from govdesk.sandbox.walls import Wall, programs, raise_and_prove
+from govdesk.sandbox.walls import Wall, programs, prove, raise_and_prove, raise_walls
 
 
 def command(arguments: list[str]) -> int:
@@ -29,6 +29,7 @@ def command(arguments: list[str]) -> int:
     descriptor = passphrase.require_descriptor(parsed)
     passed = () if descriptor is None else (descriptor,)
     env.close_unknown(frozenset(passed))
+    env.require_no_network((0, 1, 2, *passed))
     harden()
     if parsed.needs is commands.Needs.NOTHING:
         raise_and_prove(Wall.SEALED)
@@ -70,10 +71,11 @@ def _broker(front: Front, profile: config.Profile, arguments: list[str], passed:
             print("GovDesk is already running; its window was brought to the front.")  # noqa: T201
             return 0
         raise
-    raise_and_prove(Wall.BROKER, programs())
+    raise_walls(Wall.BROKER, programs())
+    probes = prove(Wall.BROKER)  # judged and recorded by the session process, which refuses to go on
     # inherited by every thread of the session process, which decides what an interrupt means
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    launch = Launch(front, tuple(arguments), dict(os.environ), str(profile.audit), passed)
+    launch = Launch(front, tuple(arguments), dict(os.environ), str(profile.audit), passed, probes)
     return Broker(launch, instance).run()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import stat
 from pathlib import Path
 
 from govdesk import config
-from govdesk.audit.daemon import serve
 from govdesk.domain.frames import ToAudit
 from govdesk.process.channel import Channel
 from govdesk.process.environment import close_unknown
@@ -37,6 +38,13 @@ def run(descriptor: int, arguments: list[str]) -> int:
     folder: Path = parser.parse_args(arguments).folder
     with contextlib.suppress(OSError):  # the writer explains a folder it cannot use
         folder.mkdir(mode=config.PROFILE_MODE, exist_ok=True)
-    channel: Channel[ToAudit] = Channel.from_descriptor(descriptor, ToAudit)
-    raise_and_prove(Wall.CONFINED, (*readable(*_WHO_AND_WHEN), landlock.Rule(folder, landlock.WRITE)))
-    return serve(channel, folder)
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            folder.chmod(config.PROFILE_MODE)  # behind the walls nothing changes a mode
+    channel: Channel[ToAudit] = Channel.from_descriptor(descriptor, ToAudit, send_seconds=None)
+    probes = raise_and_prove(
+        Wall.CONFINED, (*readable(*_WHO_AND_WHEN), landlock.Rule(folder, landlock.WRITE))
+    )
+    from govdesk.audit.daemon import serve  # native code: only behind the walls
+
+    return serve(channel, folder, probes=probes)

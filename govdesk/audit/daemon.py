@@ -18,6 +18,7 @@ from govdesk.domain.frames import (
     FromAudit,
     LogOpened,
     OpenLog,
+    Probe,
     Recorded,
     Shutdown,
     ToAudit,
@@ -32,6 +33,7 @@ def serve(
     who: Stamp | None = None,
     max_bytes: int = MAX_LOG_BYTES,
     files: Files | None = None,
+    probes: tuple[Probe, ...] = (),
 ) -> int:
     """Write for one session until it asks to end or its end of the channel closes.
 
@@ -41,11 +43,12 @@ def serve(
         who: who, when and where; by default this process's own account.
         max_bytes: the size the log may reach.
         files: the seam of the file operations.
+        probes: what this process's self-test found, for the session to judge and record.
 
     Returns:
         The exit code: 0 the log was well to the end, 5 it closed on a failure, 70 the session sent no frames.
     """
-    service = _Service(folder, who or stamp.of_this_process(), max_bytes, files)
+    service = _Service(folder, who or stamp.of_this_process(), max_bytes, files, probes)
     try:
         while True:
             received = channel.receive()
@@ -67,11 +70,14 @@ def serve(
 
 
 class _Service:
-    def __init__(self, folder: Path, who: Stamp, max_bytes: int, files: Files | None) -> None:
+    def __init__(
+        self, folder: Path, who: Stamp, max_bytes: int, files: Files | None, probes: tuple[Probe, ...]
+    ) -> None:
         self._folder = folder
         self._who = who
         self._max_bytes = max_bytes
         self._files = files
+        self._probes = probes
         self._writer: Writer | None = None
         self._code = ""
 
@@ -105,7 +111,7 @@ class _Service:
             self._writer = Writer(
                 self._folder, self._who, officers, max_bytes=self._max_bytes, files=self._files
             )
-        return LogOpened(self._writer.log_id, self._writer.next_seq, self._writer.recovered)
+        return LogOpened(self._writer.log_id, self._writer.next_seq, self._writer.recovered, self._probes)
 
     def _append(self, frame: AppendRecord) -> FromAudit:
         if self._writer is None:

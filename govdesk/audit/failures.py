@@ -35,6 +35,10 @@ _WORDS = {
     "audit.entry": ("A record had a shape that is not allowed.", "Start GovDesk again and report this."),
     "audit.silent": ("The audit writer did not answer in time.", "Start GovDesk again."),
     "audit.gone": ("The audit writer ended.", "Start GovDesk again."),
+    "audit.walls": (
+        "The audit writer refused to start: its walls cannot be raised, or do not hold.",
+        "Show this to your administrator; `govdesk doctor` lists every channel.",
+    ),
     "audit.frame": ("The audit writer said something that cannot be understood.", "Start GovDesk again."),
     "audit.not-open": ("The audit log was not opened.", "Start GovDesk again."),
     "audit.closed": ("The audit log was closed.", "Start GovDesk again."),

@@ -169,6 +169,8 @@ class LogOpened(_Frame, frozen=True):
     log_id: str
     next_seq: int
     recovered: bool
+    probes: tuple[Probe, ...] = ()
+    """What the writer's own self-test found."""
 
 
 class Recorded(_Frame, frozen=True):
@@ -203,9 +205,7 @@ class LockNow(_Frame, frozen=True):
 
 
 class Quit(_Frame, frozen=True):
-    """This session process is about to end for good, with this exit code."""
-
-    exit_code: int
+    """This session process is about to end for good."""
 
 
 ToBroker = StartWorker | StopWorker | LockNow | Quit
@@ -215,7 +215,8 @@ class Welcome(_Frame, frozen=True):
     """First frame to a session process; the audit writer's channel rides on it when `audit` is true."""
 
     audit: bool
-    audit_code: str = ""
+    probes: tuple[Probe, ...] = ()
+    """What the broker's self-test found: the session process judges and records it."""
 
 
 class WorkerStarted(_Frame, frozen=True):
@@ -229,8 +230,15 @@ class WorkerEnded(_Frame, frozen=True):
     signal: int
 
 
+class AuditEnded(_Frame, frozen=True):
+    """The audit writer's process ended, and the worker was stopped. `signal` is 0 for a normal exit."""
+
+    exit_code: int
+    signal: int
+
+
 class Raise(_Frame, frozen=True):
     """Bring the window to the front: somebody started GovDesk again."""
 
 
-FromBroker = Welcome | WorkerStarted | WorkerEnded | Raise
+FromBroker = Welcome | WorkerStarted | WorkerEnded | AuditEnded | Raise

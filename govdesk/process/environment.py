@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from govdesk.errors import WallError
@@ -88,6 +90,30 @@ def close_unknown(known: frozenset[int]) -> None:
                 os.close(descriptor)
             except OSError:
                 continue  # the one that listed the folder
+
+
+def require_no_network(descriptors: Iterable[int]) -> None:
+    """Filters leave descriptors that are open already alone: what was typed may come from no network.
+
+    Raises:
+        WallError: one of the descriptors is a socket that is not local.
+    """
+    for descriptor in descriptors:
+        try:
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                continue
+        except OSError:
+            continue  # not open
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(descriptor)) as inherited:
+            family = inherited.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
+        if family != socket.AF_UNIX:
+            name = {0: "Standard input", 1: "Standard output", 2: "Standard error"}
+            raise WallError(
+                f"{name.get(descriptor, f'Descriptor {descriptor}')} is a connection to a network.",
+                code="wall.network-descriptor",
+                kept="GovDesk did not start; nothing was read or written.",
+                todo="Start it from a terminal of this workstation, with files or pipes.",
+            )
 
 
 def require_local_display(environment: Mapping[str, str]) -> None:

@@ -29,7 +29,6 @@ class Instance:
         """
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(profile.lock, flags, 0o600)
         except OSError as error:
             raise HomeError(
@@ -50,15 +49,22 @@ class Instance:
         self._listener: socket.socket | None = None
 
     def listen(self) -> int | None:
-        """Open the one Unix socket; its descriptor for polling, or None where there is no place for it."""
+        """Open the one Unix socket; its descriptor for polling, or None where there is no place for it.
+
+        Without it a second start says that GovDesk is already running, and cannot raise its window.
+        """
         if self._path is None:
             return None
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self._path))
-        self._path.chmod(0o600)
-        listener.listen(4)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+            listener.bind(str(self._path))
+            self._path.chmod(0o600)
+            listener.listen(4)
+        except OSError:
+            listener.close()
+            return None
         listener.setblocking(False)
         self._listener = listener
         return listener.fileno()

@@ -1,18 +1,20 @@
 """System-call filters without root and without libseccomp: no network, no exec, no way round them.
 
-The filter is a deny-list on x86-64: foreign architectures and the x32 table are killed, every
-channel to a network or to another process answers EPERM. Built by hand as classic BPF
-(seccomp(2), Documentation/userspace-api/seccomp_filter.rst) and installed on all threads at once.
+The filters are deny-lists on x86-64 (`denied.py`): foreign architectures and the x32 table are
+killed, what is denied answers EPERM. Built by hand as classic BPF (seccomp(2),
+Documentation/userspace-api/seccomp_filter.rst) and installed on all threads at once.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import platform
 import struct
 
 from govdesk.errors import WallError
+from govdesk.sandbox import denied
 
 _SYS_SECCOMP = 317
 _SET_MODE_FILTER = 1
@@ -24,25 +26,17 @@ _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _AF_UNIX = 1
 _CLONE_THREAD = 0x00010000
+_CLONE_NAMESPACES = 0x7E020000  # new mount, cgroup, uts, ipc, user, pid and network namespaces
 
 # classic BPF: load word at absolute offset, jump if equal / greater-or-equal / any bit set, return
 _LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
-_OFFSET_NR, _OFFSET_ARCH, _OFFSET_ARG0 = 0, 4, 16  # struct seccomp_data, low half of args[0]
+_OFFSET_NR, _OFFSET_ARCH, _OFFSET_ARGS = (
+    0,
+    4,
+    16,
+)  # struct seccomp_data; low halves first
 
-ALWAYS_DENIED = {
-    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
-    "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "pidfd_getfd": 438, "kcmp": 312,
-    "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
-    "add_key": 248, "request_key": 249, "keyctl": 250,
-    "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "open_tree": 428, "move_mount": 429,
-    "fsopen": 430, "fsconfig": 431, "fsmount": 432, "mount_setattr": 442, "unshare": 272, "setns": 308,
-    "open_by_handle_at": 304, "swapon": 167, "swapoff": 168, "reboot": 169, "acct": 163, "quotactl": 179,
-    "kexec_load": 246, "kexec_file_load": 320, "init_module": 175, "finit_module": 313, "delete_module": 176,
-    "iopl": 172, "ioperm": 173, "modify_ldt": 154, "personality": 135, "uselib": 134, "_sysctl": 156,
-    "fanotify_init": 300, "lookup_dcookie": 212, "nfsservctl": 180, "vmsplice": 278,
-}  # fmt: skip
 SOCKET, CONNECT, SOCKETPAIR = 41, 42, 53
-LISTENING = {"bind": 49, "listen": 50, "accept": 43, "accept4": 288}
 EXECVE, EXECVEAT, FORK, VFORK, CLONE, CLONE3 = 59, 322, 57, 58, 56, 435
 
 
@@ -58,13 +52,78 @@ def _answer(number: int, error: int) -> list[bytes]:
     return [_jump(_JEQ, number, 0, 1), _statement(_RET, _ERRNO | error)]
 
 
-def program(*, unix_sockets: bool, listening: bool, starts_programs: bool) -> bytes:
+def _allow_only(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
+    """EPERM unless the low half of the argument is one of the values: all the kernel reads of an int."""
+    body = [_statement(_LD, _OFFSET_ARGS + 8 * argument)]
+    body += [_jump(_JEQ, value, len(values) - at, 0) for at, value in enumerate(values)]
+    body += [_statement(_RET, _ERRNO | errno.EPERM), _statement(_RET, _ALLOW)]
+    return [_jump(_JEQ, number, 0, len(body)), *body]
+
+
+def _deny_values(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
+    """EPERM when the low half of the argument is one of the values."""
+    body = [_statement(_LD, _OFFSET_ARGS + 8 * argument)]
+    body += [_jump(_JEQ, value, len(values) - at, 0) for at, value in enumerate(values)]
+    body += [_statement(_RET, _ALLOW), _statement(_RET, _ERRNO | errno.EPERM)]
+    return [_jump(_JEQ, number, 0, len(body)), *body]
+
+
+def _require_bits(number: int, argument: int, mask: int) -> list[bytes]:
+    """EPERM when no bit of the mask is set in the argument."""
+    return [
+        _jump(_JEQ, number, 0, 4),
+        _statement(_LD, _OFFSET_ARGS + 8 * argument),
+        _jump(_JSET, mask, 0, 1),
+        _statement(_RET, _ALLOW),
+        _statement(_RET, _ERRNO | errno.EPERM),
+    ]
+
+
+def _refuse_bits(number: int, argument: int, mask: int) -> list[bytes]:
+    """EPERM when any bit of the mask is set in the argument."""
+    return [
+        _jump(_JEQ, number, 0, 4),
+        _statement(_LD, _OFFSET_ARGS + 8 * argument),
+        _jump(_JSET, mask, 1, 0),
+        _statement(_RET, _ALLOW),
+        _statement(_RET, _ERRNO | errno.EPERM),
+    ]
+
+
+def _truncate_only_what_may_be_written(number: int, flags: int) -> list[bytes]:
+    """EPERM when a file is opened with O_TRUNC for anything but writing.
+
+    The kernel truncates then as well, and Landlock before ABI 3 asks for no right to write.
+    """
+    return [
+        _jump(_JEQ, number, 0, 7),
+        _statement(_LD, _OFFSET_ARGS + 8 * flags),
+        _jump(_JSET, os.O_TRUNC, 0, 3),
+        _jump(_JSET, os.O_WRONLY, 0, 1),
+        _jump(_JSET, os.O_RDWR, 2, 1),  # both bits: a mode of its own, without a right to read or write
+        _jump(_JSET, os.O_RDWR, 0, 1),
+        _statement(_RET, _ALLOW),
+        _statement(_RET, _ERRNO | errno.EPERM),
+    ]
+
+
+def program(
+    *,
+    unix_sockets: bool,
+    listening: bool,
+    starts_programs: bool,
+    only_process: int | None,
+    own_files_only: bool,
+) -> bytes:
     """The filter as bytes of `struct sock_filter` (8 each).
 
     Args:
         unix_sockets: new AF_UNIX sockets may be made and connected; no other family, ever.
         listening: a Unix socket may be bound and listened on (the broker's "raise the window").
         starts_programs: fork and exec stay possible (the broker).
+        only_process: the one process that may be signalled and rescheduled, this one; None leaves
+            that open (the broker, whose filter its children inherit).
+        own_files_only: what Landlock does not cover: attributes of files, truncation by name, shared memory.
     """
     code = [
         _statement(_LD, _OFFSET_ARCH),
@@ -74,37 +133,53 @@ def program(*, unix_sockets: bool, listening: bool, starts_programs: bool) -> by
         _jump(_JGE, _X32_BIT, 0, 1),
         _statement(_RET, _KILL),
     ]
-    for number in ALWAYS_DENIED.values():
+    for number in denied.ALWAYS.values():
         code += _answer(number, errno.EPERM)
     if not listening:
-        for number in LISTENING.values():
+        for number in denied.LISTENING.values():
             code += _answer(number, errno.EPERM)
     if unix_sockets:
         for number in (SOCKET, SOCKETPAIR):
-            code += [
-                _jump(_JEQ, number, 0, 4),
-                _statement(_LD, _OFFSET_ARG0),
-                _jump(_JEQ, _AF_UNIX, 0, 1),
-                _statement(_RET, _ALLOW),
-                _statement(_RET, _ERRNO | errno.EPERM),
-            ]
+            code += _allow_only(number, 0, (_AF_UNIX,))
     else:
         for number in (SOCKET, SOCKETPAIR, CONNECT):
             code += _answer(number, errno.EPERM)
-    if not starts_programs:
+    # clone3 hides its flags behind a pointer: ENOSYS makes the C library use clone, whose flags we see
+    code += _answer(CLONE3, errno.ENOSYS)
+    if starts_programs:
+        code += _refuse_bits(CLONE, 0, _CLONE_NAMESPACES)
+    else:
         for number in (EXECVE, EXECVEAT, FORK, VFORK):
             code += _answer(number, errno.EPERM)
-        # clone3 hides its flags behind a pointer: ENOSYS makes the C library use clone, whose flags we see
-        code += _answer(CLONE3, errno.ENOSYS)
-        code += [
-            _jump(_JEQ, CLONE, 0, 4),
-            _statement(_LD, _OFFSET_ARG0),
-            _jump(_JSET, _CLONE_THREAD, 0, 1),
-            _statement(_RET, _ALLOW),
-            _statement(_RET, _ERRNO | errno.EPERM),
-        ]
+        code += _require_bits(CLONE, 0, _CLONE_THREAD)
+    if only_process is not None:
+        code += _other_processes(only_process)
+    if own_files_only:
+        code += _other_files()
     code.append(_statement(_RET, _ALLOW))
     return b"".join(code)
+
+
+def _other_processes(own: int) -> list[bytes]:
+    code: list[bytes] = []
+    for number in denied.PROCESSES.values():
+        code += _answer(number, errno.EPERM)
+    for number in denied.OWN_PROCESS.values():
+        code += _allow_only(number, 0, (own,))
+    for number in denied.OWN_PROCESS_OR_0.values():
+        code += _allow_only(number, 0, (0, own))
+    # a descriptor's owner gets signals sent by the kernel
+    return code + _deny_values(denied.FCNTL, 1, denied.FCNTL_OWNERS)
+
+
+def _other_files() -> list[bytes]:
+    code: list[bytes] = []
+    for number in denied.FILES.values():
+        code += _answer(number, errno.EPERM)
+    code += _answer(denied.OPENAT2, errno.ENOSYS)  # its flags lie behind a pointer too
+    code += _truncate_only_what_may_be_written(denied.OPEN, 1)
+    code += _truncate_only_what_may_be_written(denied.OPENAT, 2)
+    return code + _allow_only(denied.IOCTL, 1, denied.IOCTLS_ALLOWED)
 
 
 class _Program(ctypes.Structure):

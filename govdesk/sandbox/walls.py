@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Wall(Enum):
     SEALED = "sealed"
     """Second stage of the window, and the terminal: no new socket, starts nothing."""
     CONFINED = "confined"
-    """Worker and audit writer: sealed, and only the files they were given."""
+    """Worker and audit writer: sealed, only the files they were given, no memory shared with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +64,25 @@ def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = ()) -> None:
             unix_sockets=rights.unix_sockets,
             listening=rights.listening,
             starts_programs=rights.starts_programs,
+            only_process=None if rights.starts_programs else os.getpid(),
+            own_files_only=rights.confined_files,
         )
+    )
+
+
+def expected(wall: Wall) -> frozenset[str]:
+    """The channels that the self-test of this wall tries: no more, no fewer."""
+    rights = _RIGHTS[wall]
+    return selftest.channels(
+        unix_sockets=rights.unix_sockets,
+        starts_programs=rights.starts_programs,
+        confined_files=rights.confined_files,
     )
 
 
 def prove(wall: Wall) -> tuple[Probe, ...]:
     """Try every channel that this wall must close; report, without judging."""
-    rights = _RIGHTS[wall]
-    return selftest.run(
-        unix_sockets=rights.unix_sockets,
-        starts_programs=rights.starts_programs,
-        confined_files=rights.confined_files,
-    )
+    return selftest.run(expected(wall))
 
 
 def raise_and_prove(wall: Wall, rules: tuple[landlock.Rule, ...] = ()) -> tuple[Probe, ...]:
@@ -85,7 +93,7 @@ def raise_and_prove(wall: Wall, rules: tuple[landlock.Rule, ...] = ()) -> tuple[
     """
     raise_walls(wall, rules)
     probes = prove(wall)
-    selftest.require_closed(probes)
+    selftest.require_closed(probes, expected(wall))
     return probes
 
 
@@ -98,7 +106,10 @@ def installation() -> tuple[Path, ...]:
 
 
 def programs() -> tuple[landlock.Rule, ...]:
-    """What the broker may start: the interpreter, with the loader it needs. Nothing else."""
+    """What the broker may start: the interpreter, with the loader it needs.
+
+    No wall against a broker that was taken over: the loader, like the interpreter, runs what it is told.
+    """
     interpreter = Path(sys.executable).resolve()
     loaders = [
         path.resolve()

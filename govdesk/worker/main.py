@@ -25,7 +25,7 @@ def run(descriptor: int) -> int:
         WallError: a wall cannot be had or does not hold; nothing was opened.
     """
     limits.forbid_files()
-    channel: Channel[ToWorker] = Channel.from_descriptor(descriptor, ToWorker)
+    channel: Channel[ToWorker] = Channel.from_descriptor(descriptor, ToWorker, send_seconds=None)
     probes = raise_and_prove(Wall.CONFINED, readable())
     from govdesk.worker.service import Service  # native code: only behind the walls
 

@@ -114,7 +114,9 @@ def test_only_the_installation_is_executed(traced: tuple[Path, str]) -> None:
 def test_the_self_tests_are_in_the_audit_log(traced: tuple[Path, str]) -> None:
     home, _ = traced
     tests = [record for record in records(home) if record["event"] == "self-test"]
-    assert {record["object"] for record in tests} == {"terminal", "worker", "window", "window, sealed"}
+    assert {record["object"] for record in tests} == {
+        "broker", "terminal", "worker", "auditd", "window", "window, sealed",
+    }  # fmt: skip
     for record in tests:
         fields = record["fields"]
         assert isinstance(fields, dict)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -68,3 +71,98 @@ def test_a_display_over_a_network_is_refused() -> None:
     for display in ("localhost:10.0", "somewhere:0", "10.0.0.1:0"):
         with pytest.raises(WallError):
             environment.require_local_display({"DISPLAY": display})
+
+
+def test_a_start_in_a_strange_environment_is_done_again_in_a_clean_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[tuple[str, list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda *given: started.append(given))
+    monkeypatch.setenv("OPENSSL_CONF", "/evil.cnf")
+    environment.restart_clean(["ask", "x"])
+    ((program, arguments, environ),) = started
+    assert program == sys.executable
+    assert arguments == [sys.executable, "-I", "-m", "govdesk", "ask", "x"]
+    assert environ == environment.clean(os.environ)
+    assert "OPENSSL_CONF" not in environ
+
+
+def test_a_clean_start_is_not_done_twice(isolated) -> None:
+    done = isolated(
+        """
+import os
+import socket
+import subprocess
+import sys
+from govdesk.process import environment
+wanted = environment.clean(os.environ)
+os.environ.clear(); os.environ.update(wanted)
+os.execve = lambda *given: print("again")
+environment.restart_clean([])
+print("once")
+"""
+    )
+    assert done.stdout.split() == ["once"], done.stderr
+
+
+def test_unknown_descriptors_are_closed(isolated) -> None:
+    done = isolated(
+        """
+import os
+import socket
+import subprocess
+import sys
+from govdesk.process.environment import close_unknown
+known, unknown = os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)
+close_unknown(frozenset({known}))
+for descriptor in (0, 1, 2, known, unknown):
+    try:
+        os.fstat(descriptor); print("open")
+    except OSError:
+        print("closed")
+"""
+    )
+    assert done.stdout.split() == ["open", "open", "open", "open", "closed"], done.stderr
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK])
+def test_a_network_socket_among_the_descriptors_is_refused(family: int) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as stranger, pytest.raises(WallError) as raised:
+        environment.require_no_network((0, 1, 2, stranger.fileno()))
+    assert raised.value.exit_code == 5
+    assert raised.value.code == "wall.network-descriptor"
+
+
+def test_files_pipes_and_local_sockets_are_fine() -> None:
+    left, right = socket.socketpair()
+    reading, writing = os.pipe()
+    environment.require_no_network((left.fileno(), right.fileno(), reading, writing, 9999))
+    assert left.fileno() > 0
+    os.fstat(left.fileno())  # looking did not close it
+    left.close()
+    right.close()
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("stream", [0, 1, 2])
+def test_the_command_refuses_a_network_as_a_standard_stream(stream: int) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as mine,
+    ):
+        theirs, _ = server.accept()
+        with theirs:
+            streams = {0: subprocess.DEVNULL, 1: subprocess.PIPE, 2: subprocess.PIPE} | {
+                stream: theirs.fileno()
+            }
+            done = subprocess.run(
+                [sys.executable, "-m", "govdesk", "policy", "show"],
+                stdin=streams[0], stdout=streams[1], stderr=streams[2],
+                env={"PATH": "/usr/bin:/bin"}, check=False,
+            )  # fmt: skip
+        assert done.returncode == 5
+        if stream != 2:
+            assert b"connection to a network" in done.stderr
+        if stream == 1:
+            assert mine.recv(10) == b""

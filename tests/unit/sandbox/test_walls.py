@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from govdesk.sandbox import landlock
 
 _ENTER = """
 import sys
@@ -33,7 +37,7 @@ _SABOTAGE = {
     "unix left open": "p = seccomp.program; seccomp.program = lambda **k: p(**{**k, 'unix_sockets': True})",
     "exec left open": "p = seccomp.program; seccomp.program = lambda **k: p(**{**k, 'starts_programs': True})",
     "empty filter": "seccomp.program = lambda **k: seccomp._statement(6, 0x7FFF0000)",
-    "io_uring left open": "del seccomp.ALWAYS_DENIED['io_uring_setup']",
+    "io_uring left open": "del seccomp.denied.ALWAYS['io_uring_setup']",
     "read rule for /": (
         "r = landlock.restrict; from pathlib import Path;"
         "landlock.restrict = lambda rules, execute_only=False: "
@@ -46,6 +50,11 @@ _SABOTAGE = {
     ),
     "wrong errno": "e = seccomp._answer; seccomp._answer = lambda n, err: e(n, 97)",
     "socket rule lost": "seccomp.SOCKET = 9999",
+    "signals left open": "p = seccomp.program; seccomp.program = lambda **k: p(**{**k, 'only_process': None})",
+    "attributes left open": "del seccomp.denied.FILES['chmod']",
+    "truncation left open": "del seccomp.denied.FILES['truncate']",
+    "shared memory left open": "del seccomp.denied.FILES['shmget']",
+    "queues left open": "del seccomp.denied.ALWAYS['msgctl']",
 }
 
 
@@ -64,6 +73,27 @@ except WallError as error:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "refused wall.open"
+
+
+def test_landlock_alone_refuses_to_truncate_what_it_does_not_list(isolated, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    done = isolated(
+        _ENTER
+        + """
+import os
+landlock.restrict(walls.readable())
+try:
+    os.truncate(sys.argv[1], 0)
+except PermissionError:
+    print("refused")
+""",
+        str(file),
+    )
+    knows = landlock.abi() >= 3
+    assert (done.stdout.strip(), file.read_text()) == (("refused", "content") if knows else ("", "")), (
+        done.stderr
+    )
 
 
 def test_the_filter_reaches_threads_that_run_already(isolated) -> None:
@@ -131,3 +161,16 @@ print("alive")
     )
     assert "alive" not in done.stdout
     assert done.returncode == -31  # SIGSYS
+
+
+@pytest.mark.parametrize("role", ["govdesk.app.session", "govdesk.app.writer", "govdesk.worker.main"])
+def test_no_role_loads_native_parsers_before_its_walls(isolated, role: str) -> None:
+    done = isolated(
+        f"""
+import sys
+import govdesk.__main__, {role}
+natives = ("sqlcipher3", "sqlite_utils", "cryptography", "llama_cpp", "jinja2", "PySide6")
+print([name for name in natives if name in sys.modules])
+"""
+    )
+    assert done.stdout.strip() == "[]", done.stderr
