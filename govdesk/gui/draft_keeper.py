@@ -6,8 +6,6 @@ always off the GUI thread, and in order: a later state is never overwritten by a
 
 from __future__ import annotations
 
-import threading
-
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from govdesk.chat.ports import Drafts
@@ -16,7 +14,7 @@ from govdesk.domain.turn import Draft
 from govdesk.errors import GovDeskError
 from govdesk.gui import words
 from govdesk.gui.chat_page import ChatPage
-from govdesk.gui.tasks import Tasks
+from govdesk.gui.tasks import InOrder, Tasks
 
 KEEP_AFTER_MS = 10_000
 _BLOCKED = "Policy does not let this draft be stored ({found}): it would not survive a lock."
@@ -41,9 +39,7 @@ class DraftKeeper(QObject):
         self._ready = False
         self._told = False
         self._last: tuple[ConversationId | None, str] = (None, "")
-        self._newest = 0
-        self._written = 0
-        self._one_at_a_time = threading.Lock()
+        self._in_order = InOrder()
         self._due = QTimer(self)
         self._due.setSingleShot(True)
         self._due.setInterval(KEEP_AFTER_MS)
@@ -69,17 +65,8 @@ class DraftKeeper(QObject):
         if not self._ready or now == self._last:
             return
         self._last = now
-        self._newest += 1
-        number = self._newest
-        self._tasks.call(lambda: self._keep(number, *now), self._kept, self._failed)
-
-    def _keep(self, number: int, conversation: ConversationId | None, text: str) -> Draft | None:
-        with self._one_at_a_time:
-            if number < self._written:
-                return None
-            draft = self._drafts.keep(conversation, text)
-            self._written = number
-            return draft
+        keep = self._in_order.next(lambda: self._drafts.keep(*now))
+        self._tasks.call(keep, self._kept, self._failed)
 
     def _kept(self, draft: Draft | None) -> None:
         if draft is not None and draft.findings and not draft.text:

@@ -69,6 +69,30 @@ class _Task(QObject):
             self._on_failed(unexpected(cast("Exception", error)))
 
 
+class InOrder:
+    """Work of which only the newest counts: one at a time, and none after a newer one was done."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+        self._newest = 0
+        self._done = 0
+
+    def next(self, work: Callable[[], _T]) -> Callable[[], _T | None]:
+        """The same work with its place in the order, taken now; it returns None when it came too late."""
+        self._newest += 1
+        number = self._newest
+
+        def in_turn() -> _T | None:
+            with self._one_at_a_time:
+                if number < self._done:
+                    return None
+                result = work()
+                self._done = number
+                return result
+
+        return in_turn
+
+
 class Tasks:
     """Starts tasks and knows which still run."""
 

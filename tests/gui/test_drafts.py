@@ -155,11 +155,3 @@ def test_words_typed_before_the_draft_was_read_stay_too(qtbot, enter, desk):
     gate.set()
     settled(qtbot, window)
     assert box(window) == "kept\n\nnew"
-
-
-def test_a_later_state_is_never_overwritten_by_an_earlier_one(qtbot, enter, desk):
-    window = enter(desk)
-    keeper = window.workspace.drafts
-    assert keeper._keep(2, None, "later") == Draft(None, "later")
-    assert keeper._keep(1, None, "earlier") is None
-    assert desk.drafts.draft == Draft(None, "later")

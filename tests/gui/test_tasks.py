@@ -3,7 +3,7 @@
 import threading
 
 from govdesk.errors import BugError, WrongPassphraseError
-from govdesk.gui.tasks import Tasks, unexpected
+from govdesk.gui.tasks import InOrder, Tasks, unexpected
 
 
 def test_events_arrive_in_order_on_the_gui_thread(qtbot):
@@ -80,3 +80,15 @@ def test_the_binding_counts_references_to_none(qtbot):
     for _ in range(1000):
         thing.setObjectName("x")
     assert abs(sys.getrefcount(None) - before) < 100
+
+
+def test_a_later_state_is_never_overwritten_by_an_earlier_one():
+    written = []
+    in_order = InOrder()
+    earlier = in_order.next(lambda: written.append("earlier") or "earlier")
+    later = in_order.next(lambda: written.append("later") or "later")
+    assert later() == "later"
+    assert earlier() is None
+    assert written == ["later"]
+    assert in_order.next(lambda: written.append("latest") or "latest")() == "latest"
+    assert written == ["later", "latest"]
