@@ -187,15 +187,11 @@ class SessionDesk:
         )
 
     def reset_passphrase(self, code: str, new: str) -> None:
-        """Put a new passphrase in place of a forgotten one, opened by the recovery code; recorded first."""
+        """Put a new passphrase in place of a forgotten one, opened by the recovery code."""
         minimum = self.policy.policy.session.minimum_passphrase_characters
         passphrase_rules.require_good(new, minimum)
-        self._record(Event.KEY_RESET, "success", "")
-        try:
-            KeySlots(self.profile.key_slots).reset_passphrase(code, new)
-        except GovDeskError as error:
-            self._record(Event.KEY_RESET, "failure", "", {"code": error.code})
-            raise
+        with recorded(self._audit, self._entry(Event.KEY_RESET, "intent", "")):
+            self._key_slots(self.profile.key_slots).reset_passphrase(code, new)
 
     def touch(self) -> bool:
         """The person did something: the idle time starts again, unless it was over."""

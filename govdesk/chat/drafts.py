@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from govdesk.chat.ports import AuditLog, Clock, DraftStore, Redactor
+from govdesk.chat.recording import recorded
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Direction, counts
@@ -45,20 +46,24 @@ class RedactedDrafts:
         """
         if not text:
             draft = Draft(conversation, "")
-        else:
-            redacted = self._redactor.redact(text, Direction.STORAGE)
-            draft = Draft(conversation, "" if redacted.blocked else redacted.text, redacted.findings)
-            self._audit.append(
-                Entry(
-                    event=Event.DRAFT_KEEP,
-                    outcome="denied" if redacted.blocked else "success",
-                    object=conversation or "",
-                    marking=self._marking,
-                    policy=self._policy,
-                    fields={"characters": len(text), "findings": counts(redacted.findings)},
-                )
-            )
-        self._store.keep(draft, self._clock.utc_ns())
+            self._store.keep(draft, self._clock.utc_ns())
+            return draft
+        redacted = self._redactor.redact(text, Direction.STORAGE)
+        draft = Draft(conversation, "" if redacted.blocked else redacted.text, redacted.findings)
+        entry = Entry(
+            event=Event.DRAFT_KEEP,
+            outcome="denied",
+            object=conversation or "",
+            marking=self._marking,
+            policy=self._policy,
+            fields={"characters": len(text), "findings": counts(redacted.findings)},
+        )
+        if redacted.blocked:
+            self._audit.append(entry)
+            self._store.keep(draft, self._clock.utc_ns())
+            return draft
+        with recorded(self._audit, entry):
+            self._store.keep(draft, self._clock.utc_ns())
         return draft
 
     def kept(self) -> Draft | None:

@@ -36,7 +36,7 @@ def run(desk: Desk) -> int:
     )
     print(f"findings   prompt {counts(ended.prompt_findings)}, answer {counts(ended.answer_findings)}")
     print(f"outcome    {ended.outcome.value}; {model}; {rate:.0f} tokens/s")
-    print(f"network    none: {len(desk.probes)} channels tried in this process, all closed")
+    print(f"network    none: {len(desk.probes)} channels tried, in every process, all closed")
     print("audit      the two records of this turn:\n")
     print_records(desk.profile.audit, object_id=ended.turn)
     return 0 if ended.outcome is Outcome.COMPLETED else 5

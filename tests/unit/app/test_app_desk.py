@@ -29,6 +29,7 @@ from govdesk.errors import (
     WrongPassphraseError,
 )
 from govdesk.process.channel import Channel, pair
+from govdesk.sandbox import selftest
 from govdesk.session.key_slots import KeySlots
 from govdesk.session.keys import DataKeys
 from govdesk.storage.database import Database
@@ -36,7 +37,10 @@ from tests.audit_logs import Clock as Stamp
 from tests.audit_logs import Quick
 
 PASSPHRASE = "a harbour seen from seven hills"
-PROBES = (Probe("tcp4", True, "EPERM"),)
+PROBES = tuple(
+    Probe(channel, True, "EACCES" if channel.endswith("-outside") else "EPERM")
+    for channel in sorted(selftest.EVERY)
+)
 
 
 class Clock:
@@ -90,7 +94,7 @@ class Bench:
         self._writer = threading.Thread(
             target=serve,
             args=(self.writer_end, self.profile.audit),
-            kwargs={"who": Stamp(), "files": Quick()},
+            kwargs={"who": Stamp(), "files": Quick(), "probes": PROBES},
         )
         self._writer.start()
         self.desk = SessionDesk(
@@ -99,6 +103,7 @@ class Bench:
             audit=self.log,
             clock=self.clock,
             probes=PROBES,
+            broker_probes=PROBES,
             key_slots=quick,
         )
 
@@ -171,7 +176,10 @@ def nothing_left(traces: tuple[list[DataKeys], list[Database]]) -> None:
 
 def test_the_start_is_recorded_in_order(bench: Bench) -> None:
     bench.started()
-    assert [one.event for one in bench.records()] == ["log.start", "app.start", "self-test", "policy.load"]
+    events = ["log.start", "app.start", *3 * ["self-test"], "policy.load"]
+    assert [one.event for one in bench.records()] == events
+    tests = bench.records(Event.SELF_TEST)
+    assert [one.object for one in tests] == ["broker", "terminal", "auditd"]
 
 
 def test_nothing_unlocks_before_consent(bench: Bench) -> None:

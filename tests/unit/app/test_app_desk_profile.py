@@ -24,6 +24,9 @@ class Audit:
     def open(self, officers):
         pass
 
+    def require_open(self):
+        pass
+
     def append(self, entry):
         self.entries.append(entry)
         return len(self.entries)
@@ -43,7 +46,9 @@ def made(tmp_path_factory):
 def session(profile):
     audit = Audit()
     clock = SimpleNamespace(utc_ns=time.time_ns, monotonic=time.monotonic)
-    desk = SessionDesk(profile=profile, link=SimpleNamespace(), audit=audit, clock=clock, probes=())
+    desk = SessionDesk(
+        profile=profile, link=SimpleNamespace(), audit=audit, clock=clock, probes=(), broker_probes=()
+    )
     desk.record_consent("click")
     return desk, audit
 
@@ -56,7 +61,7 @@ def test_a_forgotten_passphrase_is_replaced_and_recorded(made):
         desk.reset_passphrase("7QK4-M2XD", NEW)
     desk.reset_passphrase(code, NEW)
     desk.close()
-    assert [outcome for outcome, _ in audit.of("key.reset")] == ["success", "failure", "success"]
+    assert [outcome for outcome, _ in audit.of("key.reset")] == ["intent", "failure", "intent", "success"]
     desk, _ = session(profile)
     with pytest.raises(WrongPassphraseError):
         desk.unlock(PASSPHRASE)
@@ -82,7 +87,8 @@ def test_a_draft_is_back_after_the_next_unlocking(made):
     desk, audit = session(profile)
     desk.unlock(PASSPHRASE).drafts.keep(None, "words not sent")
     desk.close()
-    assert audit.of("draft.keep") == [("success", {"characters": 14, "findings": {}})]
+    kept = {"characters": 14, "findings": {}}
+    assert audit.of("draft.keep") == [("intent", kept), ("success", kept)]
     desk, _ = session(profile)
     assert desk.unlock(PASSPHRASE).drafts.kept() == Draft(None, "words not sent")
     desk.close()

@@ -124,7 +124,8 @@ def test_a_draft_that_policy_blocks_is_not_kept_and_takes_the_last_one_with_it(d
 
 def test_the_record_has_counts_only(drafts, audit):
     drafts.keep(ConversationId("c"), f"{CANARY} {SSN}")
-    (entry,) = audit.entries
+    intent, entry = audit.entries
+    assert (intent.outcome, entry.outcome) == ("intent", "success")
     assert entry.event is Event.DRAFT_KEEP
     assert entry.object == "c"
     assert entry.fields == {"characters": len(CANARY) + 12, "findings": {"US_SSN": 1}}
@@ -135,9 +136,10 @@ def test_the_record_has_counts_only(drafts, audit):
 def test_the_place_alone_needs_no_record(database, drafts, audit):
     conversation = EncryptedConversations(database).create("Title", "", 1)
     drafts.keep(conversation, "words")
+    before = len(audit.entries)
     drafts.keep(conversation, "")
     assert drafts.kept() == Draft(conversation, "")
-    assert len(audit.entries) == 1
+    assert len(audit.entries) == before > 0
 
 
 def test_without_a_record_nothing_is_kept(drafts, audit):
