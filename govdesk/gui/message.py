@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
@@ -145,12 +145,16 @@ class LiveMessage(MessageView):
         self.progress.setTextVisible(False)
         self.progress.setAccessibleName("Prompt read, per cent")
         self.progress.hide()
-        self.held = QFrame()
+        # The block has its own row for as long as the answer comes, and no layout moves it: text that is
+        # held and released many times a second must not make the page jump, nor lay it out each time.
+        self._held_row = QWidget()
+        self._held_row.setFixedHeight(max(8, self.fontMetrics().height() - 4))
+        self._held_row.hide()
+        self.held = QFrame(self._held_row)
         self.held.setObjectName("held")
-        self.held.setFixedHeight(max(8, self.fontMetrics().height() - 4))
         self.held.setAccessibleName("Text held back until it is checked")
         self.held.hide()
-        self.column.insertWidget(2, self.held)
+        self.column.insertWidget(2, self._held_row)
         self.column.insertWidget(3, self.status)
         self.column.insertWidget(4, self.progress)
         self._live = LiveText(self.body, theme)
@@ -177,10 +181,12 @@ class LiveMessage(MessageView):
             self._live.feed(text)
             self.status.hide()
             self.progress.hide()
-        self.held.setVisible(held > 0)
         if held:
-            self.held.setFixedWidth(min(_MAX_HELD_WIDTH, held * _HELD_CHARACTER_WIDTH))
+            width = min(_MAX_HELD_WIDTH, held * _HELD_CHARACTER_WIDTH)
+            self.held.resize(width, self._held_row.height())
             self.held.setToolTip(f"{words.size(held)} held back until the check is done")
+            self._held_row.show()
+        self.held.setVisible(held > 0)
 
     @property
     def so_far(self) -> str:
@@ -189,7 +195,7 @@ class LiveMessage(MessageView):
 
     def end(self, text: str) -> None:
         """The whole answer is there: show it in its exact shape."""
-        for widget in (self.held, self.status, self.progress):
+        for widget in (self.held, self._held_row, self.status, self.progress):
             widget.hide()
         self._live.end("")
         self.set_text(text)
