@@ -23,7 +23,7 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
-from govdesk.errors import AuditClosedError, GovDeskError, KnownError
+from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
@@ -203,12 +203,13 @@ class SessionDesk:
         return self._session.state is SessionState.LOCKING
 
     def lock(self) -> None:
-        """Record it and tell the broker to start a fresh, locked window; this process ends right after."""
+        """Tell the broker to start a fresh, locked window, and record it; this process ends right after."""
         self._session.lock(LockReason.PERSON)  # changes nothing when the idle time locked it
         reason = self._session.lock_reason or LockReason.PERSON
+        with contextlib.suppress(OSError):
+            self._link.lock()  # first: from now on the broker ends this process if it does not end itself
         with contextlib.suppress(KnownError):
             self._record(Event.LOCK, "success", "", {"reason": reason.value})
-        self._link.lock()
 
     def on_raise(self, raise_window: Callable[[], None]) -> None:
         """Call back, from a thread of its own, when GovDesk was started a second time."""
@@ -229,8 +230,10 @@ class SessionDesk:
             keys = self._keys = open_slot()
             with keys[Purpose.DATABASE].use() as key:
                 database = self._database = Database.open(self.profile.database, key)
-            self._record(Event.UNLOCK, "success", "", {"how": how})
             unlocked = self._introduce(database)
+            if self._session.state is not SessionState.UNLOCKING:
+                raise UnreadableError("GovDesk is ending.", code="unlock.ended", kept="Nothing was changed.")
+            self._record(Event.UNLOCK, "success", "", {"how": how})
             self._session.unlock_succeeded()
         except BaseException as error:
             try:

@@ -16,7 +16,7 @@ from govdesk.audit import failures
 from govdesk.audit.client import AuditClient
 from govdesk.domain.frames import FromAudit, FromBroker, Probe
 from govdesk.domain.record import Entry, Event
-from govdesk.errors import AuditClosedError, KnownError, UsageError, WallError
+from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UsageError, WallError
 from govdesk.process.broker import Front
 from govdesk.process.channel import Channel
 from govdesk.process.environment import close_unknown
@@ -88,13 +88,18 @@ def run(role: str, descriptor: int, arguments: list[str]) -> int:
         probes=probes,
         broker_probes=welcome.probes,
     )
+    exit_code = GovDeskError.exit_code
     try:
         _start(desk, link, role)
-        return _window(desk) if window else commands.run_in_session(parsed, desk)
+        exit_code = _window(desk) if window else commands.run_in_session(parsed, desk)
+    except GovDeskError as error:
+        exit_code = error.exit_code
+        raise
     finally:
         with contextlib.suppress(OSError):
-            link.quit()  # from here on this process ends, or is killed
+            link.quit(exit_code)  # from here on this process ends, or is killed
         desk.close()
+    return exit_code
 
 
 def _raise(wall: Wall) -> tuple[tuple[Probe, ...], WallError | None]:

@@ -1,4 +1,7 @@
-"""An unsent draft is stored text: redacted as such, recorded, and not kept when policy blocks it."""
+"""An unsent draft is stored text: redacted as such, recorded, and not kept when policy blocks it.
+
+What could not be sent is not kept either: a draft is no way round the check of a prompt.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ class RedactedDrafts:
             draft = Draft(conversation, "")
             self._store.keep(draft, self._clock.utc_ns())
             return draft
-        redacted = self._redactor.redact(text, Direction.STORAGE)
+        # Redacted for storage alone, a marking would become a placeholder, and the rest could be sent later.
+        as_prompt = self._redactor.redact(text, Direction.PROMPT)
+        redacted = as_prompt if as_prompt.blocked else self._redactor.redact(text, Direction.STORAGE)
         draft = Draft(conversation, "" if redacted.blocked else redacted.text, redacted.findings)
         entry = Entry(
             event=Event.DRAFT_KEEP,

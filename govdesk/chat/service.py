@@ -51,6 +51,10 @@ _BLOCKED = (
     "The answer held something that policy blocks, so the rest of it was discarded. What came before it is "
     "kept. Ask in another way, or ask your security officer about the rule."
 )
+_PROMPT_NOT_STORED = (
+    "The message holds something that policy does not let GovDesk store, and nothing is asked that is not "
+    "stored."
+)
 
 
 @dataclass(slots=True)
@@ -68,6 +72,19 @@ class _Turn:
     usage: Usage = field(default_factory=Usage)
     unstored: list[str] = field(default_factory=list)
     begun: bool = False
+    stored_ended: bool = False
+
+    def block(self) -> str:
+        """The code of a block, once redaction met something in the answer that policy blocks; else empty."""
+        if self.shown.blocked:
+            return "output.blocked"
+        return "storage.blocked" if self.stored.blocked else ""
+
+    def end_stored(self) -> None:
+        """No more of the answer comes: what storage's redaction still held is to be stored too."""
+        if not self.stored_ended:
+            self.stored_ended = True
+            self.unstored.append(self.stored.flush())
 
 
 class ChatService:
@@ -150,39 +167,45 @@ class ChatService:
         too_long = len(prompt) > MAX_PROMPT_CHARACTERS  # the decider refuses it; nobody looks at it before
         redacted = Redacted("", ()) if too_long else self._redactor.redact(prompt, Direction.PROMPT)
         decision = self._decider.decide(redacted, len(prompt))
-        turn_id = TurnId(secrets.token_hex(12))
+        stored = Redacted("", ())
+        if not isinstance(decision, Deny):
+            stored = self._redactor.redact(redacted.text, Direction.STORAGE)
+            decision = Deny("storage.blocked", _PROMPT_NOT_STORED) if stored.blocked else decision
+        turn = _Turn(
+            conversation=conversation or ConversationId(""),
+            id=TurnId(secrets.token_hex(12)),
+            prompt_findings=redacted.findings,
+            marking=self._marking,
+            shown=self._redactor.stream(Direction.OUTPUT),
+            stored=self._redactor.stream(Direction.STORAGE),
+        )
         intent = self._audit.append(
             self._entry(
                 Event.TURN_INTENT,
                 "deny" if isinstance(decision, Deny) else "permit",
-                turn_id,
+                turn.id,
                 rule=decision.rule if isinstance(decision, Deny) else None,
                 characters=len(prompt),
                 findings=counts(redacted.findings),
                 conversation=conversation,
             )
         )
-        turn = _Turn(
-            conversation=conversation or ConversationId(""),
-            id=turn_id,
-            prompt_findings=redacted.findings,
-            marking=self._marking,
-            shown=self._redactor.stream(Direction.OUTPUT),
-            stored=self._redactor.stream(Direction.STORAGE),
-        )
-        if isinstance(decision, Deny):
-            yield Decided(turn.conversation, turn.id, decision, "", redacted.findings, intent)
-            yield self._end(turn, Outcome.DENIED, decision.why, code=decision.rule)
-            return
         outcome, why, code = Outcome.FAILED, "", "turn.unfinished"
         try:
-            self._begin(turn, redacted)
-            yield Decided(turn.conversation, turn.id, decision, redacted.text, redacted.findings, intent)
-            outcome, why, code = yield from self._infer(turn, sampling)
+            if isinstance(decision, Deny):
+                outcome, why, code = Outcome.DENIED, decision.why, decision.rule
+                yield Decided(turn.conversation, turn.id, decision, "", redacted.findings, intent)
+            else:
+                self._begin(turn, stored.text)
+                yield Decided(turn.conversation, turn.id, decision, stored.text, redacted.findings, intent)
+                outcome, why, code = yield from self._infer(turn, sampling)
         except GeneratorExit:
             # the view went away: the answer is stopped, and the turn still gets its one outcome
             self._inference.cancel()
-            self._end(turn, Outcome.CANCELLED, "", code="view.closed")
+            if outcome is Outcome.DENIED:
+                self._end(turn, outcome, why, code=code)
+            else:
+                self._end(turn, Outcome.CANCELLED, "", code="view.closed")
             raise
         except AuditClosedError:
             # nothing more can be recorded or shown; what came is kept, and the next start closes the turn
@@ -196,14 +219,13 @@ class ChatService:
             raise
         yield self._end(turn, outcome, why, code=code)
 
-    def _begin(self, turn: _Turn, redacted: Redacted) -> None:
-        """Store the prompt and the answer's empty row."""
+    def _begin(self, turn: _Turn, prompt: str) -> None:
+        """Store the prompt, redacted for the model and for storage, and the answer's empty row."""
         now = self._clock.utc_ns()
-        prompt = self._redactor.redact(redacted.text, Direction.STORAGE).text
         if not turn.conversation:
             turn.conversation = self._store.create(title_of(prompt), turn.marking, now)
         self._store.begin_turn(
-            turn.conversation, turn.id, prompt, redacted.findings, turn.marking, self._policy, now
+            turn.conversation, turn.id, prompt, turn.prompt_findings, turn.marking, self._policy, now
         )
         turn.begun = True
 
@@ -228,14 +250,15 @@ class ChatService:
                 match event:
                     case Reading():
                         yield event
-                        if self._cancelled:
+                        if self._stop_asked():
                             self._inference.cancel()
                     case Piece(untrusted_text=text):
                         released = turn.shown.feed(text)
-                        if _blocked(turn):
+                        if not turn.block():
+                            self._keep(turn, released)
+                        if turn.block():
                             self._inference.cancel()
                             continue
-                        self._keep(turn, released)
                         if self._clock.monotonic() - stored_at >= STORE_SECONDS:
                             with contextlib.suppress(MachineError):  # a full disk: the next time, or the end
                                 self._store_kept(turn)
@@ -243,14 +266,17 @@ class ChatService:
                         yield Released(released, turn.shown.held)
                     case Stopped(reason=reason, usage=usage):
                         turn.usage = usage
-        if _blocked(turn):
-            return Outcome.DENIED, _BLOCKED, "output.blocked"
+        if code := turn.block():
+            return Outcome.DENIED, _BLOCKED, code
         if reason == "cancelled":
             return Outcome.CANCELLED, "", "cancelled"  # what redaction still held is discarded
         released = turn.shown.flush()
-        if _blocked(turn):
-            return Outcome.DENIED, _BLOCKED, "output.blocked"
+        if code := turn.block():
+            return Outcome.DENIED, _BLOCKED, code
         self._keep(turn, released)
+        turn.end_stored()
+        if code := turn.block():
+            return Outcome.DENIED, _BLOCKED, code
         if released:
             yield Released(released, 0)
         return Outcome.COMPLETED, "", reason
@@ -274,7 +300,7 @@ class ChatService:
         """Store the rest of an answer that has ended; why not, when it cannot be stored."""
         if not turn.begun:
             return None
-        turn.unstored.append(turn.stored.flush())
+        turn.end_stored()
         try:
             self._store_kept(turn)
         except GovDeskError as error:
@@ -361,11 +387,6 @@ class ChatService:
             model=model.digest if model else "",
             fields=fields,
         )
-
-
-def _blocked(turn: _Turn) -> bool:
-    """True once redaction met something in the answer that policy blocks."""
-    return turn.shown.blocked
 
 
 def title_of(prompt: str) -> str:

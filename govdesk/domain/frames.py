@@ -205,7 +205,9 @@ class LockNow(_Frame, frozen=True):
 
 
 class Quit(_Frame, frozen=True):
-    """This session process is about to end for good."""
+    """This session process is about to end for good, with this exit code: its work is done."""
+
+    exit_code: int
 
 
 ToBroker = StartWorker | StopWorker | LockNow | Quit

@@ -96,9 +96,12 @@ class Window(QMainWindow):
         if not self._open or self._locked:
             return
         self._locked = True
-        self._leave_session("Locking…")
-        self._desk.lock()
-        self.locked.emit()
+        try:
+            self._leave_session("Locking…")
+            self._desk.lock()
+            self.tasks.end(_WAIT_SECONDS)
+        finally:
+            self.locked.emit()
 
     def restyle(self) -> None:
         """The system's colour scheme changed."""
@@ -118,6 +121,7 @@ class Window(QMainWindow):
         if not self._locked:
             self._locked = True
             self._leave_session("Closing…")
+            self.tasks.end(_WAIT_SECONDS)
         event.accept()
 
     def _ask_to_close(self) -> None:
@@ -149,7 +153,6 @@ class Window(QMainWindow):
             dialog.reject()
         self._go(_words_page("GovDesk", words))
         self.repaint()
-        self.tasks.end(_WAIT_SECONDS)
 
     def _consented(self) -> None:
         problem = self._desk.profile_problem

@@ -44,6 +44,8 @@ from govdesk.inference.catalogue import Model
 DEFAULT_CONTEXT_TOKENS = 4096
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
+STOP_SECONDS = 3.0
+"""The broker's ladder takes less."""
 SILENCE_SECONDS = 120.0
 """Longest the worker may say nothing while it answers: one batch of a prompt on a slow machine."""
 CANCEL_SECONDS = 2.0
@@ -112,15 +114,14 @@ class Supervisor:
         self._cancelled_at: float | None = None
         """When the running turn was cancelled; never outlives it."""
         self._state = threading.Lock()
+        self._starting = threading.Lock()
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
 
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
-        if self._info is None:
-            self._start()
-        assert self._info is not None  # noqa: S101  _start sets it or raises
-        return self._info
+        with self._starting:  # two that ask at once get the same worker
+            return self._info or self._start()
 
     def answer(
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
@@ -128,7 +129,8 @@ class Supervisor:
         """Generate one answer; see `chat.ports.Inference`."""
         info = self.model()
         channel = self._channel
-        assert channel is not None  # noqa: S101  model() started it or raised
+        if channel is None:  # stopped in between
+            raise words.stopped()
         order = Generate(
             turn=turn,
             messages=tuple(ChatMessage(role=role.value, text=text) for role, text in history),
@@ -190,9 +192,9 @@ class Supervisor:
                 channel.send(Shutdown())
             channel.close()
             self._broker.stop_worker()
-            self._broker.worker_end(START_SECONDS)
+            self._broker.worker_end(STOP_SECONDS)
 
-    def _start(self) -> None:
+    def _start(self) -> ModelInfo:
         model = self._find_model()
         try:
             descriptor = catalogue.open_verified(model)
@@ -207,12 +209,13 @@ class Supervisor:
             order = LoadModel(context_tokens=context, threads=threads.suitable())
             self._send(channel, order, (descriptor,))
             loaded = self._next(channel, LOAD_SECONDS)
-            self._info = self._loaded(model, channel, loaded, context)
+            info = self._info = self._loaded(model, channel, loaded, context)
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise
         finally:
             os.close(descriptor)
+        return info
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
         match loaded:

@@ -41,7 +41,9 @@ from govdesk.process.instance import Instance
 
 _AUDIT_CLOSE_SECONDS = 5.0
 END_SECONDS = 10.0
-"""Longest a session process may take to end after it said so, or was told to."""
+"""Longest a session process may take to end after it said that it locks, or was told to end."""
+QUIT_SECONDS = 30.0
+"""The same for one whose work is done: it closes its files, and nobody waits for its memory to go."""
 _SEND_SECONDS = 1.0  # a session process that leaves so much unread is not one any more
 
 
@@ -75,6 +77,7 @@ class _Session:
     locking: bool = False
     channel_open: bool = True
     end_by: float | None = None
+    quit_code: int | None = None
     audit_end: AuditEnded | None = None
 
 
@@ -181,7 +184,7 @@ class Broker:
                 if self._worker_pidfd is not None:
                     poller.register(self._worker_pidfd, select.POLLIN)
                 if self._terminating:
-                    _must_end(session)
+                    _must_end(session, END_SECONDS)
                 ready = {descriptor for descriptor, _ in poller.poll(_patience(session))}
                 if self._waking in ready:
                     os.read(self._waking, 64)
@@ -228,9 +231,10 @@ class Broker:
                         self._report_worker_end(session, poller)
                     case LockNow():
                         session.locking = True
-                        _must_end(session)
-                    case Quit():
-                        _must_end(session)
+                        _must_end(session, END_SECONDS)
+                    case Quit(exit_code=exit_code):
+                        session.quit_code = exit_code
+                        _must_end(session, QUIT_SECONDS)
         except TimeoutError:
             return  # the rest of the frame comes later, or never
         except (FrameError, OSError):
@@ -301,15 +305,17 @@ class Broker:
             ladder.stop(session.audit, asked=True)
         if self._terminating:
             return 128 + signal.SIGTERM
+        if exit_code == -signal.SIGKILL and session.quit_code is not None:  # done; only its end took too long
+            return session.quit_code
         if exit_code < 0 and not session.locking:
             os.write(2, _died(-exit_code).encode())
             return 70
         return exit_code
 
 
-def _must_end(session: _Session) -> None:
+def _must_end(session: _Session, seconds: float) -> None:
     if session.end_by is None:
-        session.end_by = time.monotonic() + END_SECONDS
+        session.end_by = time.monotonic() + seconds
 
 
 def _patience(session: _Session) -> float | None:

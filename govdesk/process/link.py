@@ -115,9 +115,9 @@ class BrokerLink:
         """Tell the broker that this process ends because the session locks; it is killed if it does not."""
         self._channel.send(LockNow())
 
-    def quit(self) -> None:
+    def quit(self, exit_code: int) -> None:
         """Tell the broker that this process ends for good; it is killed if it does not."""
-        self._channel.send(Quit())
+        self._channel.send(Quit(exit_code=exit_code))
 
     def _next(self, deadline: float) -> tuple[FromBroker, list[int]] | None:
         """The broker's next frame; None when none came in time or the broker is gone."""

@@ -46,6 +46,8 @@ class Log(list[Entry]):
         super().append(entry)
         return RecordSeq(len(self))
 
+    def require_open(self) -> None: ...
+
 
 class Store(FakeStore):
     """A fake history that takes turns."""

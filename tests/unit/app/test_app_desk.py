@@ -312,8 +312,10 @@ def test_a_session_that_ends_while_it_unlocks_keeps_nothing(
         return unlocked
 
     monkeypatch.setattr(SessionDesk, "_introduce", close_first)
-    with pytest.raises(BugError):
+    with pytest.raises(UnreadableError) as caught:
         bench.desk.unlock(PASSPHRASE)
+    assert caught.value.code == "unlock.ended"
+    assert [one.outcome for one in bench.records(Event.UNLOCK)] == ["failure"]
     nothing_left(traces)
 
 

@@ -122,6 +122,16 @@ def test_a_draft_that_policy_blocks_is_not_kept_and_takes_the_last_one_with_it(d
     assert audit.entries[-1].outcome == "denied"
 
 
+@pytest.mark.parametrize("text", ["TOP SECRET//SI//NOFORN\nThe source in Vienna.", PRIVATE_KEY])
+def test_what_could_not_be_sent_is_not_kept_as_a_draft(drafts, audit, text):
+    """Else its marking would become a placeholder in the draft, and the rest could be sent after a lock."""
+    kept = drafts.keep(None, text)
+    assert kept.text == ""
+    assert kept.findings
+    assert drafts.kept().text == ""
+    assert [entry.outcome for entry in audit.entries] == ["denied"]
+
+
 def test_the_record_has_counts_only(drafts, audit):
     drafts.keep(ConversationId("c"), f"{CANARY} {SSN}")
     intent, entry = audit.entries

@@ -72,6 +72,7 @@ class Stream:
     buffer: str = ""
     blocked: bool = False
     word: str = SSN
+    stop: str = "BLOCKME"
     placeholder: str = "[US_SSN]"
     findings: tuple[Finding, ...] = ()
 
@@ -87,7 +88,7 @@ class Stream:
         return self._release(len(self.buffer))
 
     def _release(self, cut: int) -> str:
-        if "BLOCKME" in self.buffer or self.blocked:
+        if self.stop in self.buffer or self.blocked:
             self.blocked, self.buffer = True, ""
             return ""
         if cut <= 0:
@@ -106,12 +107,15 @@ class Redactor:
     def redact(self, text: str, direction: Direction) -> Redacted:
         self.log.steps.append(f"redact {direction.value}")
         word = {Direction.PROMPT: SSN, Direction.STORAGE: STORED_ONLY}[direction]
+        if direction is Direction.STORAGE and "NOSTORE" in text:
+            return Redacted("", (Finding(0, 7, EntityType("CUSTOM.X"), 1.0, "r", Operator.BLOCK),))
         findings = (Finding(0, 10, EntityType("US_SSN"), 1.0, "r", Operator.REDACT),) if word in text else ()
         return Redacted(text.replace(word, PLACEHOLDERS[direction]), findings)
 
     def stream(self, direction: Direction) -> Stream:
         word = {Direction.OUTPUT: SSN, Direction.STORAGE: STORED_ONLY}[direction]
-        return Stream(word=word, placeholder=PLACEHOLDERS[direction])
+        stop = "NOSTORE" if direction is Direction.STORAGE else "BLOCKME"
+        return Stream(word=word, stop=stop, placeholder=PLACEHOLDERS[direction])
 
 
 @dataclass
@@ -273,6 +277,44 @@ def test_a_denied_turn_reaches_neither_model_nor_history(line: Line) -> None:
     assert "inference" not in line.log.steps
     assert line.store.prompts == []
     assert [entry.outcome for entry in line.audit.entries] == ["deny", "denied"]
+
+
+def test_a_denied_turn_whose_view_goes_away_at_once_has_its_outcome(line: Line) -> None:
+    line.decider.decision = Deny("prompt.blocked", "Because.")
+    events = line.chat.run_turn(None, "Hello")
+    assert isinstance(next(events), Decided)
+    events.close()
+    assert line.audit.outcomes() == ["denied"]
+
+
+def test_what_may_not_be_stored_is_not_asked(line: Line) -> None:
+    ended = _ended(line.run("NOSTORE this"))
+    assert ended.outcome is Outcome.DENIED
+    assert "inference" not in line.log.steps
+    assert line.store.prompts == []
+    assert [entry.fields["rule"] for entry in line.audit.entries] == ["storage.blocked", "storage.blocked"]
+
+
+@pytest.mark.parametrize("last", ["And NOSTORE. And more and more and more.", "At the end NOSTORE"])
+def test_an_answer_that_may_not_be_stored_ends_denied_and_is_stored_as_far_as_shown(
+    line: Line, last: str
+) -> None:
+    line.inference.pieces = ("A long enough beginning. ", last)
+    events = line.run()
+    ended = _ended(events)
+    assert ended.outcome is Outcome.DENIED
+    assert line.audit.outcomes() == ["denied"]
+    assert line.audit.entries[-1].fields["rule"] == "storage.blocked"
+    assert "NOSTORE" not in "".join(event.text for event in events if isinstance(event, Released))
+    assert "NOSTORE" not in "".join(line.store.rows[ended.turn])
+
+
+def test_what_is_shown_as_asked_is_what_the_model_gets(line: Line) -> None:
+    events = line.run(f"My number is {SSN}, {STORED_ONLY}.")
+    assert isinstance(events[0], Decided)
+    assert line.inference.seen == ((Role.USER, events[0].prompt),)
+    assert line.store.prompts == [events[0].prompt]
+    assert STORED_ONLY not in events[0].prompt
 
 
 def test_the_model_and_history_see_the_redacted_prompt_only(line: Line) -> None:

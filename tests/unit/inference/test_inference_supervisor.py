@@ -511,3 +511,18 @@ def test_a_good_worker_is_good(tmp_path: Path) -> None:
     kinds = [type(event) for event in line.ask()]
     assert kinds == [Reading, Reading, Piece, Stopped]
     assert line.failures() == []
+
+
+def test_two_that_ask_for_the_model_at_once_get_the_same_worker(tmp_path: Path) -> None:
+    """The window loads the model, and a turn that is sent meanwhile wants it too."""
+    line = Line(tmp_path, good, good)
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(line.supervisor.model())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert line.broker.started == 1
+    line.supervisor.stop()

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -89,20 +90,32 @@ def good(worker: Worker) -> None:
 class ScriptedBroker:
     """Each worker it starts plays the next script; after the last one all are good."""
 
+    made: ClassVar[list[ScriptedBroker]] = []
+    """For the end of a test: `close` them all."""
+
     def __init__(self, *scripts: Callable[[Worker], None], end: WorkerEnded | None = None) -> None:
         self._scripts = list(scripts)
         self._end = end
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self.started = 0
         self.stopped = 0
         self.channels: list[Channel[FromWorker]] = []
         self.channel_type: type[Channel[FromWorker]] = Channel
+        self.made.append(self)
+
+    def close(self) -> None:
+        """Close what the supervisor under test still holds; the scripts end with it."""
+        for channel in self.channels:
+            channel.close()
+        for thread in self._threads:
+            thread.join(15)
 
     def start_worker(self) -> Channel[FromWorker]:
         ours, theirs = pair()
         script = self._scripts.pop(0) if self._scripts else good
-        self._thread = threading.Thread(target=self._play, args=(script, Worker(theirs)), daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._play, args=(script, Worker(theirs)), daemon=True)
+        thread.start()
+        self._threads.append(thread)
         self.started += 1
         self.channels.append(self.channel_type(ours, FromWorker))
         return self.channels[-1]

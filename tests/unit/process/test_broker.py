@@ -134,10 +134,11 @@ def test_a_session_that_locks_and_does_not_end_is_killed_and_followed(
 
 
 def test_a_session_that_quits_and_does_not_end_is_killed(
-    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "END_SECONDS", 0.5)
-    assert run("def session(): link()[0].quit(); time.sleep(600)") == 70
+    monkeypatch.setattr(module, "QUIT_SECONDS", 0.5)
+    assert run("def session(): link()[0].quit(1); time.sleep(600)") == 1  # what its work came to
+    assert "unexpectedly" not in capfd.readouterr().err
 
 
 def test_a_session_that_does_not_heed_a_termination_is_killed(

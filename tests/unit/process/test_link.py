@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -114,14 +114,21 @@ def test_being_asked_to_raise_is_answered_once_and_costs_nothing_else(line: Line
 
 
 @pytest.mark.parametrize(
-    ("tell", "frame"), [("stop_worker", StopWorker()), ("lock", LockNow()), ("quit", Quit())]
+    ("tell", "frame"),
+    [
+        (BrokerLink.stop_worker, StopWorker()),
+        (BrokerLink.lock, LockNow()),
+        (lambda link: link.quit(3), Quit(exit_code=3)),
+    ],
 )
-def test_telling_does_not_wait_for_a_thread_that_asks(line: Line, tell: str, frame: ToBroker) -> None:
+def test_telling_does_not_wait_for_a_thread_that_asks(
+    line: Line, tell: Callable[[BrokerLink], None], frame: ToBroker
+) -> None:
     asking = threading.Thread(target=line.link.worker_end, args=(30.0,), daemon=True)
     asking.start()
     while not line.link._talking.locked():
         time.sleep(0.01)
-    getattr(line.link, tell)()
+    tell(line.link)
     assert line.told() == frame
     assert asking.is_alive()
     line.broker.close()
