@@ -95,7 +95,7 @@ class Desk(Protocol):
         """Make the profile; return the recovery code, which is shown once. Slow (KDF).
 
         Raises:
-            GovDeskError: nothing was made.
+            GovDeskError: no profile was made, or (AuditClosedError) one was made whose record is missing.
         """
         ...
 
@@ -123,7 +123,8 @@ class Desk(Protocol):
             new: a passphrase that `passphrase_problem` accepts.
 
         Raises:
-            WrongPassphraseError, UnreadableError, MachineError: the old passphrase still holds.
+            WrongPassphraseError, UnreadableError, MachineError: the old passphrase still holds, but for
+                AuditClosedError: then either may hold.
         """
         ...
 

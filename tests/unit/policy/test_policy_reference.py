@@ -5,7 +5,7 @@ from enum import Enum
 
 import msgspec
 
-from govdesk.config import RESOURCES
+from govdesk.config import CHECKOUT, RESOURCES
 from govdesk.domain import policy
 from govdesk.domain.redaction import ENTITY_TYPES, Direction, Operator
 
@@ -65,3 +65,11 @@ def test_directions_operators_and_types_are_named():
         assert f"`{word.value}`" in TEXT
     for name in ENTITY_TYPES:
         assert f"`{name}`" in TEXT
+
+
+def test_every_denial_is_in_the_reference():
+    rule = re.compile(r'"((?:prompt|output|storage)\.(?:blocked|empty|too-long))"')
+    source = "".join(path.read_text() for path in (CHECKOUT / "govdesk").rglob("*.py"))
+    documented = set(re.findall(r"^\| ((?:prompt|output|storage)\.[a-z-]+) \|", TEXT, re.MULTILINE))
+    assert documented == set(rule.findall(source))
+    assert len(documented) == 5
