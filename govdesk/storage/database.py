@@ -221,20 +221,20 @@ class Database:
             return not busy
 
     def compact_later(self, sql: sqlite_utils.Database) -> None:
-        """Mark, in the transaction of a deletion, that the file has to be written anew (`compact`)."""
+        """Mark, in the transaction of a deletion, that the file has to be written anew (`compact_if_due`)."""
         self._wanted = True
         sql.execute(f"CREATE TABLE IF NOT EXISTS {_DUE} (deletion INTEGER PRIMARY KEY) STRICT")
         sql.execute(f"INSERT INTO {_DUE} DEFAULT VALUES")
 
     @property
     def compact_due(self) -> int:
-        """How many deletions wait for `compact`."""
+        """How many deletions wait for `compact_if_due`."""
         with self.reading() as sql:
             return _deletions(sql)
 
     @property
     def compact_wanted(self) -> bool:
-        """Whether to try `compact` once nobody is at work; asks no file.
+        """Whether to try `compact_if_due` once nobody is at work; asks no file.
 
         After a try that failed, not before the next deletion or opening: the next one would fail as well.
         """

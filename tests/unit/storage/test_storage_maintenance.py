@@ -15,6 +15,7 @@ from govdesk.storage import connection as connections
 from govdesk.storage.connection import confine_to_vacuum, connect
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from govdesk.storage.faults import no_memory
 from govdesk.storage.maintenance import Maintenance
 
 
@@ -276,6 +277,19 @@ def test_once_a_deletion_is_durable_nothing_raises(database, store, monkeypatch,
     monkeypatch.undo()
     assert database.compact_if_due()
     assert not backup.exists()
+
+
+@pytest.mark.parametrize("problem", [DiskFullError("full"), no_memory()])
+def test_an_opening_that_cannot_empty_the_write_ahead_file_opens(database, key, monkeypatch, problem):
+    database.close()
+
+    def fail(_database):
+        raise problem
+
+    monkeypatch.setattr(Database, "scrub", fail)
+    again = Database.open(database.path, key)
+    assert EncryptedConversations(again).conversations() == ()
+    again.close()
 
 
 LITTLE_MEMORY = """
