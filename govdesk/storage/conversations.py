@@ -197,7 +197,8 @@ class EncryptedConversations:
             _forget_title(sql, seq)
             sql.execute("UPDATE conversations SET title = ? WHERE seq = ?", (title, seq))
             sql.execute("INSERT INTO title_index (rowid, title) VALUES (?, ?)", (seq, title))
-        self._database.scrub()
+        with contextlib.suppress(GovDeskError):  # it is renamed; the next opening or deletion does this again
+            self._database.scrub()
 
     def delete(self, conversation: ConversationId) -> None:
         """Delete the conversation and everything in it, in one transaction; once durable, nothing raises.

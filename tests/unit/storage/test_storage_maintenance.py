@@ -292,6 +292,17 @@ def test_an_opening_that_cannot_empty_the_write_ahead_file_opens(database, key, 
     again.close()
 
 
+def test_once_a_renaming_is_durable_nothing_raises(database, store, monkeypatch):
+    renamed = store.create("old", "", 1)
+
+    def full(_database):
+        raise DiskFullError("full")
+
+    monkeypatch.setattr(Database, "scrub", full)
+    store.rename(renamed, "new")
+    assert [conversation.title for conversation in store.conversations()] == ["new"]
+
+
 LITTLE_MEMORY = """
     import os, resource, sys
     from pathlib import Path
