@@ -41,6 +41,9 @@ from govdesk.storage.drafts import EncryptedDrafts
 _RAISE_SECONDS = 0.25
 _AUDIT_SECONDS = 0.25
 """How often it is looked whether the audit writer is still there while nothing is recorded."""
+_CLEAN_SECONDS = 1.0
+_AGAIN_SECONDS = 60.0
+"""How often it is looked whether a deletion left traces; and how long it rests after a try."""
 
 
 class SessionDesk:
@@ -246,6 +249,7 @@ class SessionDesk:
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
+        threading.Thread(target=self._clean, args=(database,), name="clean", daemon=True).start()
         return unlocked
 
     def _watch_audit(self) -> None:
@@ -255,6 +259,28 @@ class SessionDesk:
                 self._audit.require_open()
             except AuditClosedError:
                 self._inference.cancel()
+
+    def _clean(self, database: Database) -> None:
+        """What deletions left leaves the file while no turn runs; on record when done, and when it cannot."""
+        store = EncryptedConversations(database)
+        pause = _CLEAN_SECONDS
+        while not self._closing.wait(pause):
+            pause = _CLEAN_SECONDS
+            if not database.compact_wanted:
+                continue
+            code = ""
+            try:
+                if store.unfinished_turns():
+                    continue
+                pause = _AGAIN_SECONDS
+                if not database.compact_if_due():
+                    continue
+            except GovDeskError as error:
+                pause, code = _AGAIN_SECONDS, error.code
+            if not self._closing.is_set():
+                with contextlib.suppress(AuditClosedError):
+                    outcome = "failure" if code else "success"
+                    self._record(Event.HISTORY_CLEAN, outcome, "", {"code": code} if code else None)
 
     def _introduce(self, database: Database) -> Unlocked:
         """What works on an open history; turns that a crash left open get their one outcome first."""

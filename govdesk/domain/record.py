@@ -31,6 +31,7 @@ class Event(Enum):
     REDACT = "redact"
     RENAME = "rename"
     DELETE = "delete"
+    HISTORY_CLEAN = "history.clean"
     DRAFT_KEEP = "draft.keep"
 
 

@@ -49,7 +49,7 @@ def connect(path: Path, key: bytearray) -> driver.Connection:
         _set_raw_key(connection, key)
         for pragma in _AFTER_KEY:
             connection.execute(f"PRAGMA {pragma}")
-    except driver.Error:
+    except BaseException:  # the driver's errors, and no memory
         connection.close()
         raise
     return connection

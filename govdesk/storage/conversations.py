@@ -9,6 +9,7 @@ however long the answer is; its words enter the search index when the turn ends.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +19,7 @@ from govdesk.crypto import random_bytes
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.redaction import Finding
 from govdesk.domain.turn import Conversation, Message, ModelInfo, Outcome, Role, SearchHit, Usage
-from govdesk.errors import BugError, UsageError
+from govdesk.errors import BugError, GovDeskError, UsageError
 from govdesk.storage import faults, search
 from govdesk.storage.database import Database
 
@@ -183,7 +184,9 @@ class EncryptedConversations:
         return tuple(TurnId(turn) for (turn,) in rows)
 
     def rename(self, conversation: ConversationId, title: str) -> None:
-        """Change the title; traces of the old one may stay in the encrypted file until the next deletion.
+        """Change the title; traces of the old one may stay in the encrypted file until it is written anew.
+
+        That happens after the next deletion (`Database.compact_if_due`).
 
         Raises:
             UsageError: there is no such conversation.
@@ -194,13 +197,14 @@ class EncryptedConversations:
             _forget_title(sql, seq)
             sql.execute("UPDATE conversations SET title = ? WHERE seq = ?", (title, seq))
             sql.execute("INSERT INTO title_index (rowid, title) VALUES (?, ?)", (seq, title))
-        self._database.scrub()
+        with contextlib.suppress(GovDeskError):  # it is renamed; the next opening or deletion does this again
+            self._database.scrub()
 
     def delete(self, conversation: ConversationId) -> None:
-        """Delete the conversation and everything in it: index, pages, write-ahead file, old backups.
+        """Delete the conversation and everything in it, in one transaction; once durable, nothing raises.
 
-        The file is written anew, so the time grows with the whole history; whoever wants to write or close
-        meanwhile does not wait for it, and it is done at the next opening (see `Database.compact`).
+        Traces may be in the encrypted file until it is written anew. That is marked in the same
+        transaction and done by `Database.compact_if_due`, which the session calls once nobody is at work.
 
         Raises:
             UsageError: there is no such conversation.
@@ -217,8 +221,9 @@ class EncryptedConversations:
             )
             sql.execute("DELETE FROM conversations WHERE seq = ?", (seq,))
             self._database.compact_later(sql)
-        self._database.forget_backups()
-        self._database.compact()
+        with contextlib.suppress(GovDeskError):  # it is deleted; what fails here `compact_if_due` does again
+            self._database.scrub()
+            self._database.forget_backups()
 
     def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """Full-text search in titles and messages; any query string is safe.

@@ -21,7 +21,7 @@ from govdesk.errors import (
     DiskFullError,
     GovDeskError,
     HomeError,
-    InstanceRunningError,
+    MachineError,
     NewerDatabaseError,
 )
 from govdesk.storage import diagnosis, faults, migrations
@@ -47,6 +47,7 @@ class Database:
         self._maintenance = maintenance
         self._lock = threading.RLock()
         self._open = True
+        self._wanted = False
 
     @classmethod
     def create(
@@ -112,6 +113,9 @@ class Database:
     ) -> Database:
         """Open an existing history; bring an older one up to date after a verified backup.
 
+        What an earlier deletion left to clean is not done here, only wanted (`compact_wanted`): it takes
+        time and memory like the whole file, and nothing of it may keep anybody out.
+
         Args:
             path: the file.
             key: 32 raw bytes, not kept.
@@ -124,6 +128,7 @@ class Database:
             HomeError: it cannot be opened for reading and writing.
             InstanceRunningError: another program holds it.
             DiskFullError: no room for the backup or the migration.
+            MachineError: no memory to open it.
         """
         diagnosis.check_file(path)
         with faults.translated(writing=False):
@@ -143,13 +148,13 @@ class Database:
                 raise
         try:
             database._migrate(version, steps, key)
-            database.scrub()  # a crash may have come between a deletion and its scrubbing
+            with contextlib.suppress(MachineError):  # no room, no memory: reading needs neither
+                database.scrub()  # a crash may have come between a deletion and its scrubbing
+            database._wanted = database.compact_due > 0
         except BaseException:
             database.close()
             raise
         confine(connection)
-        with contextlib.suppress(DiskFullError, InstanceRunningError):  # it stays due; reading needs no room
-            database.compact()
         return database
 
     @classmethod
@@ -163,8 +168,12 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             maintenance = connect(path, key)
-            maintenance.execute("PRAGMA synchronous = FULL")
-        confine_to_vacuum(maintenance)
+            try:
+                maintenance.execute("PRAGMA synchronous = FULL")
+                confine_to_vacuum(maintenance)
+            except BaseException:
+                maintenance.close()
+                raise
         return cls(path, connection, Maintenance(maintenance))
 
     @contextmanager
@@ -183,11 +192,13 @@ class Database:
     def writing(self) -> Iterator[sqlite_utils.Database]:
         """One transaction: durable when the block ends, undone when it raises.
 
+        Waits a second or two when it comes in the second half of `compact_if_due` (`storage.maintenance`).
+
         Raises:
             DiskFullError: nothing of this transaction was stored, everything before it was.
-            CorruptDatabaseError, InstanceRunningError, UnreadableError (closed)
+            CorruptDatabaseError, InstanceRunningError, MachineError, UnreadableError (closed)
         """
-        with self._lock, self._maintenance.kept_out(), faults.translated(writing=True):
+        with self._maintenance.kept_out(), self._lock, faults.translated(writing=True):
             if not self._open:
                 raise faults.closed()
             with migrations.transaction(self._sql):
@@ -201,47 +212,65 @@ class Database:
             tries again.
 
         Raises:
-            DiskFullError, CorruptDatabaseError, UnreadableError (closed)
+            DiskFullError, CorruptDatabaseError, MachineError, UnreadableError (closed)
         """
-        with self._lock, self._maintenance.kept_out(), faults.translated(writing=True):
+        with self._maintenance.kept_out(), self._lock, faults.translated(writing=True):
             if not self._open:
                 raise faults.closed()
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
 
-    @staticmethod
-    def compact_later(sql: sqlite_utils.Database) -> None:
-        """Mark, in the transaction of a deletion, that the file has to be written anew (`compact`)."""
+    def compact_later(self, sql: sqlite_utils.Database) -> None:
+        """Mark, in the transaction of a deletion, that the file has to be written anew (`compact_if_due`)."""
+        self._wanted = True
         sql.execute(f"CREATE TABLE IF NOT EXISTS {_DUE} (deletion INTEGER PRIMARY KEY) STRICT")
         sql.execute(f"INSERT INTO {_DUE} DEFAULT VALUES")
 
     @property
     def compact_due(self) -> int:
-        """How many deletions wait for `compact`."""
+        """How many deletions wait for `compact_if_due`."""
         with self.reading() as sql:
             return _deletions(sql)
 
-    def compact(self) -> bool:
+    @property
+    def compact_wanted(self) -> bool:
+        """Whether to try `compact_if_due` once nobody is at work; asks no file.
+
+        After a try that failed, not before the next deletion or opening: the next one would fail as well.
+        """
+        return self._wanted
+
+    def compact_if_due(self) -> bool:
         """Where a deletion asked for it, write every page anew, so that nothing deleted is left in any.
+
+        To be called on a thread that nobody waits for, while nobody is at work.
 
         `secure_delete` zeroes what a deletion frees, but not the copies that SQLite's balancing of its
         trees left in the unused room of pages long before (measured: 1 of 4,320 deleted words found
         without this, 0 with it). Takes time and memory like the whole file; reading goes on beside it.
+        Copies made before migrations are removed first: they hold what is now deleted.
 
         Returns:
-            False when somebody wanted to write or close: it is still due, and done at the next
-            deletion or opening.
+            False when nothing was due, or somebody wanted to write or close (then it is still wanted).
 
         Raises:
             DiskFullError: `disk.full.compact`; what was deleted is deleted, traces may be in the file.
-            CorruptDatabaseError, InstanceRunningError, UnreadableError (closed)
+            MachineError: `memory.full`; the same.
+            InstanceRunningError: another program reads the file, so that old pages stay.
+            HomeError: a copy cannot be removed.
+            CorruptDatabaseError, UnreadableError (closed)
         """
+        self._wanted = False  # first: a deletion that comes meanwhile wants it again
         due = self.compact_due
         if not due:
-            return True
+            return False
         try:
-            if not (self._maintenance.vacuum() and self.scrub()):
+            self.forget_backups()
+            if not self._maintenance.vacuum():
+                self._wanted = True
                 return False
+            if not self.scrub():
+                raise faults.busy()
             with self.writing() as sql:
                 if _deletions(sql) == due:  # else another one came meanwhile
                     sql.execute(f"DROP TABLE {_DUE}")
@@ -250,7 +279,7 @@ class Database:
                 "There is no space left to clean the history file after a deletion.",
                 code="disk.full.compact",
                 kept="What you deleted is deleted; traces of it may still be in the encrypted file.",
-                todo="Free some space; the next start or deletion cleans the file.",
+                todo="Free some space; the file is cleaned after the next unlocking or deletion.",
             ) from None
         return True
 
@@ -282,8 +311,8 @@ class Database:
             diagnosis.check_all(sql)
 
     def close(self) -> None:
-        """Close; later calls raise `UnreadableError`. Waits for a statement, gives maintenance up."""
-        with self._lock, self._maintenance.kept_out(), faults.translated(writing=True):
+        """Close; later calls raise `UnreadableError`. Waits for a statement, and as a writer does."""
+        with self._maintenance.kept_out(), self._lock, faults.translated(writing=True):
             self._open = False
             self._maintenance.close()
             self._connection.close()

@@ -96,6 +96,16 @@ def busy() -> InstanceRunningError:
     )
 
 
+def no_memory() -> MachineError:
+    """The error for what does not fit in memory: SQLite says so in Python's own `MemoryError`."""
+    return MachineError(
+        "There is not enough memory left to work on the history.",
+        code="memory.full",
+        kept=_KEPT,
+        todo="Close other programs, then try again.",
+    )
+
+
 def closed() -> UnreadableError:
     """The error for any use of a history that was closed."""
     return UnreadableError(
@@ -108,7 +118,7 @@ def closed() -> UnreadableError:
 
 @contextmanager
 def translated(*, writing: bool) -> Iterator[None]:
-    """Let no driver error out.
+    """Let no driver error out, nor a lack of memory.
 
     Raises:
         CorruptDatabaseError, DiskFullError, InstanceRunningError, HomeError, MachineError,
@@ -118,6 +128,8 @@ def translated(*, writing: bool) -> Iterator[None]:
         yield
     except driver.Error as error:
         raise translate(error, writing=writing) from None
+    except MemoryError:
+        raise no_memory() from None
 
 
 def not_a_database() -> CorruptDatabaseError:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from govdesk.app import desk as desk_module
 from govdesk.app.desk import SessionDesk
 from govdesk.audit import reading, record
 from govdesk.audit.client import AuditClient
 from govdesk.audit.daemon import serve
 from govdesk.audit.record import Record
 from govdesk.audit.store import SEGMENT_NAME
+from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import FromAudit, Probe, Shutdown, ToAudit
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.record import Entry, Event
-from govdesk.domain.turn import Outcome
+from govdesk.domain.turn import Outcome, Usage
 from govdesk.errors import (
     AuditClosedError,
     BugError,
     CorruptDatabaseError,
+    DiskFullError,
+    GovDeskError,
     HomeError,
     UnreadableError,
     UsageError,
@@ -32,7 +37,9 @@ from govdesk.process.channel import Channel, pair
 from govdesk.sandbox import selftest
 from govdesk.session.key_slots import KeySlots
 from govdesk.session.keys import DataKeys
+from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from govdesk.storage.maintenance import Maintenance
 from tests.audit_logs import Clock as Stamp
 from tests.audit_logs import Quick
 
@@ -41,6 +48,9 @@ PROBES = tuple(
     Probe(channel, True, "EACCES" if channel.endswith("-outside") else "EPERM")
     for channel in sorted(selftest.EVERY)
 )
+
+
+Tries = queue.Queue[bool | GovDeskError]
 
 
 class Clock:
@@ -346,6 +356,99 @@ def test_a_writer_that_goes_while_nothing_happens_stops_the_answer(
     assert stopped.wait(30)
 
 
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> Tries:
+    """What each try to clean came to; nobody waits between two looks."""
+    results: Tries = queue.Queue()
+    compact = Database.compact_if_due
+
+    def note(database: Database) -> bool:
+        try:
+            done = compact(database)
+        except GovDeskError as error:
+            results.put(error)
+            raise
+        results.put(done)
+        return done
+
+    monkeypatch.setattr(Database, "compact_if_due", note)
+    monkeypatch.setattr(desk_module, "_CLEAN_SECONDS", 0.01)
+    monkeypatch.setattr(desk_module, "_AGAIN_SECONDS", 0.01)
+    return results
+
+
+def with_a_conversation(bench: Bench) -> tuple[Unlocked, EncryptedConversations, ConversationId]:
+    unlocked = bench.with_profile().unlock(PASSPHRASE)
+    assert bench.desk._database is not None
+    store = EncryptedConversations(bench.desk._database)
+    return unlocked, store, store.create("x", "", 1)
+
+
+def cleaned(bench: Bench) -> list[tuple[str, object]]:
+    """The records of cleaning, once there is one."""
+    while not (found := bench.records(Event.HISTORY_CLEAN)):
+        threading.Event().wait(0.01)
+    return [(one.outcome, one.fields) for one in found]
+
+
+def test_what_a_deletion_left_is_cleaned_in_the_background_and_recorded(bench: Bench, tries: Tries) -> None:
+    unlocked, store, conversation = with_a_conversation(bench)
+    unlocked.history.delete(conversation)
+    assert tries.get(timeout=30) is True
+    assert cleaned(bench) == [("success", {})]
+    assert bench.desk._database is not None
+    assert not bench.desk._database.compact_due
+    assert store.conversations() == ()
+
+
+def test_a_deletion_whose_cleaning_fails_is_a_success_and_the_failure_is_told_once(
+    bench: Bench, tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_maintenance: Maintenance) -> bool:
+        raise DiskFullError("full")
+
+    monkeypatch.setattr(Maintenance, "vacuum", full)
+    unlocked, _, conversation = with_a_conversation(bench)
+    unlocked.history.delete(conversation)
+    assert [one.outcome for one in bench.records(Event.DELETE)] == ["intent", "success"]
+    assert isinstance(tries.get(timeout=30), DiskFullError)
+    assert cleaned(bench) == [("failure", {"code": "disk.full.compact"})]
+    with pytest.raises(queue.Empty):
+        tries.get(timeout=0.3)
+    home = bench.profile.home
+    bench.close()
+
+    monkeypatch.setattr(Maintenance, "vacuum", lambda _: True)
+    again = Bench(home)
+    try:
+        again.consented().unlock(PASSPHRASE)
+        assert tries.get(timeout=30) is True, "the next unlocking tries again"
+    finally:
+        again.close()
+
+
+def test_nothing_is_cleaned_while_a_turn_runs(bench: Bench, tries: Tries) -> None:
+    unlocked, store, gone = with_a_conversation(bench)
+    running = store.create("y", "", 1)
+    store.begin_turn(running, TurnId("t"), "q", (), "", "", 1)
+    unlocked.history.delete(gone)
+    with pytest.raises(queue.Empty):
+        tries.get(timeout=0.3)
+    store.finish_turn(TurnId("t"), Outcome.COMPLETED, (), None, Usage(), RecordSeq(1), 1)
+    assert tries.get(timeout=30) is True
+
+
+def test_a_try_that_gave_way_is_made_again(
+    bench: Bench, tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False, True])
+    monkeypatch.setattr(Maintenance, "vacuum", lambda _: next(answers))
+    unlocked, _, conversation = with_a_conversation(bench)
+    unlocked.history.delete(conversation)
+    assert [tries.get(timeout=30), tries.get(timeout=30)] == [False, True]
+    assert cleaned(bench) == [("success", {})]
+
+
 def test_idle_time_and_locking(bench: Bench) -> None:
     bench.with_profile().unlock(PASSPHRASE)
     assert bench.desk.touch()
@@ -362,8 +465,6 @@ def test_turns_that_a_crash_left_open_get_one_outcome(bench: Bench) -> None:
     """One was recorded only, one was stored and recorded, one was stored and had its outcome recorded."""
     desk = bench.with_profile()
     desk.unlock(PASSPHRASE)
-    from govdesk.storage.conversations import EncryptedConversations
-
     assert desk._database is not None
     store = EncryptedConversations(desk._database)
     conversation = store.create("x", "", 1)

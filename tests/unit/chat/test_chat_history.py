@@ -89,9 +89,8 @@ def test_what_was_found_is_given_out_only_once_the_outcome_is_on_record(history,
 
 @pytest.mark.parametrize("name", USES)
 @pytest.mark.parametrize(
-    ("problem", "code"), [(DiskFullError("full", code="disk.full.compact"), "disk.full.compact"),
-                          (ZeroDivisionError(), "bug")]
-)  # fmt: skip
+    ("problem", "code"), [(DiskFullError("full"), "disk.full"), (ZeroDivisionError(), "bug")]
+)
 def test_a_failure_is_recorded_with_its_code(history, audit, store, conversation, name, problem, code):
     store.problem = problem
     with pytest.raises(type(problem)):
