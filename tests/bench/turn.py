@@ -79,7 +79,7 @@ def history(figures: Figures, rounds: int) -> None:
         store.begin_turn(conversations[-1], turn, text, (), "U", "p", 1)
         for name, act in (
             ("append", lambda: store.append_answer(turn, "some more words of an answer ")),
-            ("search", lambda: store.search("annex supply")),
+            ("search-all-match", lambda: store.search("annex supply")),
             ("list", store.conversations),
             ("open", lambda: store.messages(conversations[0])),
         ):
@@ -92,6 +92,9 @@ def history(figures: Figures, rounds: int) -> None:
         started = time.perf_counter()
         store.delete(conversations[1])
         figures.add("history.delete", 1000 * (time.perf_counter() - started), "ms")
+        started = time.perf_counter()
+        database.compact_if_due()
+        figures.add("history.compact", 1000 * (time.perf_counter() - started), "ms, in the background")
         size = (Path(folder) / "history.db").stat().st_size
         figures.add("history.size", size / 2**20, "MiB")
         database.close()
