@@ -1,6 +1,7 @@
 """`govdesk chat`: one question after another on a terminal, with the keys that a line editor has.
 
-What is pasted is one question, however many lines it has. Only Ctrl-D, `/end` and idle time end it.
+What is pasted is one question, however many lines it has. Ctrl-C stops an answer; at the prompt it drops
+the line, and a second one in a row leaves. Ctrl-D, `/end` and idle time end the conversation.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
             import readline  # noqa: F401
     print(f"\nAsk; {END} or Ctrl-D ends, Ctrl-C stops an answer.")
     with contextlib.suppress(_EndError):
-        while True:
+        while sys.stdout is not None:  # it went with its reader, in the middle of an answer's last line
             ended = ask.turn(unlocked, conversation, _question(desk), Sampling(), quiet=False)
             desk.touch()
             conversation = ended.conversation or conversation
@@ -99,6 +100,7 @@ def _question(desk: Desk) -> str:
 
     Raises:
         _EndError: the end of input, `/end`, or the idle time is over.
+        KeyboardInterrupt: Ctrl-C, twice in a row.
     """
 
     def look(_signal: int, _frame: FrameType | None) -> None:
@@ -108,14 +110,24 @@ def _question(desk: Desk) -> str:
     previous = signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
     try:
-        with interrupts.leaving():
-            while True:
-                print()
-                text = _typed()
-                if not desk.touch() or text == END:
-                    raise _EndError
-                if text:
-                    return text
+        interrupted = False
+        while True:
+            print()
+            try:
+                with interrupts.leaving():
+                    text = _typed()
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                print(f"\nCtrl-C once more leaves; {END} or Ctrl-D ends.")
+                text = ""
+            else:
+                interrupted = False
+            if not desk.touch() or text == END:
+                raise _EndError
+            if text:
+                return text
     except EOFError:
         raise _EndError from None
     finally:
