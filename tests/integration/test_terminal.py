@@ -21,7 +21,14 @@ from tests.commands import GOVDESK, PASSPHRASE, govdesk, records
 class Terminal:
     """`govdesk …` on a terminal of its own."""
 
-    def __init__(self, home: Path, *arguments: str, term: str = "dumb", passed: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        term: str = "dumb",
+        passed: tuple[int, ...] = (),
+        extra: dict[str, str] | None = None,
+    ) -> None:
         self._end, inner = pty.openpty()
         self.process = subprocess.Popen(
             [*GOVDESK, *arguments],
@@ -33,6 +40,7 @@ class Terminal:
                 "HOME": str(home.parent),
                 "GOVDESK_HOME": str(home),
                 "TERM": term,
+                **(extra or {}),
             },
             start_new_session=True,
             pass_fds=passed,
@@ -296,3 +304,18 @@ def test_a_termination_at_the_prompt_ends_in_order(start, home):
     terminal.process.terminate()
     assert terminal.ended() == 143
     assert events(home, "app.stop")[-1] == ("app.stop", "success", None)
+
+
+@pytest.mark.parametrize(("stop", "code"), [("Ctrl-C", 0), ("termination", 143)])
+def test_the_window_closes_in_order_from_where_it_was_started(start, tmp_path, stop, code):
+    terminal = start(extra={"GOVDESK_PLATFORM": "offscreen"})
+    home = tmp_path / "home"
+    while not [record for record in records(home) if record["object"] == "window, sealed"]:
+        assert terminal.process.poll() is None, terminal.ended()
+        time.sleep(0.05)
+    if stop == "Ctrl-C":
+        terminal.type("\x03")
+    else:
+        terminal.process.terminate()
+    assert terminal.ended() == code, terminal.seen
+    assert events(home, "app.stop") == [("app.stop", "success", None)]
