@@ -93,9 +93,10 @@ def test_a_reader_that_leaves_ends_the_turn_before_anything_else(desk, monkeypat
     monkeypatch.setattr("sys.stdout", Leaves(2))
     desk.record_consent("test")
     unlocked = desk.unlock(PASSPHRASE)
-    with pytest.raises(output.ReaderLeft):
+    with pytest.raises(output.ReaderLeft) as left:  # its frames live on
         ask.turn(unlocked, None, "Hello", None, quiet=False)
     assert desk.chat.running == 0, "closed by name, not when somebody collects the error's frames"
+    del left
 
 
 def test_a_reader_that_leaves_makes_it_a_cancelled_answer(desk, monkeypatch):
