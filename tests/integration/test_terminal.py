@@ -266,11 +266,10 @@ def test_ctrl_c_leaves_a_command_that_reads_the_terminal(start, home, form):
 
 def test_ctrl_c_before_the_question_is_asked_asks_nothing(start, home):
     reading, writing = os.pipe()
-    os.write(writing, PASSPHRASE.encode() + b"\n")
     os.set_inheritable(reading, True)
     terminal = start("ask", LONG, "--passphrase-fd", str(reading), passed=(reading,))
     while ("app.start", "success", None) not in events(home, "app.start")[1:]:
-        time.sleep(0.01)  # the session process is there, and has not unlocked yet
+        time.sleep(0.01)  # the session process is there, and cannot unlock yet
     terminal.type("\x03")
     code = terminal.ended()
     os.close(reading)

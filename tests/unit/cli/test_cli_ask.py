@@ -2,6 +2,8 @@
 
 import argparse
 import io
+import signal
+import threading
 
 import pytest
 
@@ -121,3 +123,22 @@ def test_nobody_hears_what_is_said_aside(monkeypatch):
     monkeypatch.setattr("sys.stderr", Leaves(0))
     output.aside("Stopped.\n")
     output.aside("Stopped.\n")
+
+
+def test_ctrl_c_while_it_unlocks_asks_nothing(desk, monkeypatch):
+    unlock = desk.unlock
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def unlocking(secret):
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # waits, as in the session process
+        return unlock(secret)
+
+    monkeypatch.setattr(desk, "unlock", unlocking)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask.run(parsed(), desk)
+    finally:
+        signal.sigtimedwait({signal.SIGINT}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert desk.calls[-1] == "unlock"
+    assert desk.chat.prompts == []
