@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -59,7 +60,9 @@ def _redact_alone(parsed: argparse.Namespace) -> int:
     from govdesk.app.rules import build_redactor, load_policy
 
     policy, _ = load_policy()
-    return redact.redact(parsed, build_redactor(policy), policy.stamp, lambda _outcome, _counts: None)
+    return redact.redact(
+        parsed, build_redactor(policy), policy.stamp, lambda _counts: contextlib.nullcontext()
+    )
 
 
 def _broker(front: Front, profile: config.Profile, arguments: list[str], passed: tuple[int, ...]) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from govdesk import __version__, config
 from govdesk.audit import failures
 from govdesk.audit.client import AuditClient
+from govdesk.cli import interrupts
 from govdesk.domain.frames import FromAudit, FromBroker, Probe
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UsageError, WallError
@@ -56,6 +57,7 @@ def run(role: str, descriptor: int, arguments: list[str]) -> int:
     Returns:
         The exit code for the shell.
     """
+    interrupts.hold()  # before any thread starts: each inherits it; the fronts take what comes
     mark = arguments.index("--")
     passed = frozenset(int(number) for number in arguments[:mark])
     close_unknown(passed | {descriptor})

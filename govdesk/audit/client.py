@@ -6,7 +6,10 @@ session that cannot record does nothing that needs a record.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
+from collections.abc import Iterator
 
 from govdesk.audit import failures, record
 from govdesk.audit.channels import ToWriter
@@ -59,7 +62,7 @@ class AuditClient:
             EntryError: a record may not say this; nothing was sent, the log stays open.
         """
         record.check(entry)
-        with self._asking:
+        with _uncut(), self._asking:
             answer = self._ask(AppendRecord(entry))
             if not isinstance(answer, Recorded) or self._next_seq is None or answer.seq < self._next_seq:
                 raise self._close("audit.frame")
@@ -105,3 +108,13 @@ class AuditClient:
     def _close(self, code: str) -> AuditClosedError:
         self._code = code
         return failures.closed(code)
+
+
+@contextlib.contextmanager
+def _uncut() -> Iterator[None]:
+    """A signal whose handler raises waits: half an exchange would close the log for what comes after."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -32,6 +32,8 @@ def recorded(audit: AuditLog, entry: Entry) -> Iterator[None]:
         yield
     except BaseException as error:
         code = error.code if isinstance(error, GovDeskError) else "bug"
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            code = "interrupted"
         with contextlib.suppress(AuditClosedError):  # the action's own error is the one to hear of
             fields = {**entry.fields, "code": code}
             audit.append(msgspec.structs.replace(entry, outcome="failure", fields=fields))

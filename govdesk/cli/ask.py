@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 import msgspec
 
-from govdesk.cli import entry, interrupts, passphrase
+from govdesk.cli import entry, interrupts, output, passphrase
 from govdesk.cli.desk import Desk, Unlocked
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId
@@ -53,7 +54,8 @@ def _seed(text: str) -> int:
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
     """Ask one question; the exit code says how the turn ended."""
-    prompt = _prompt(parsed)
+    with interrupts.leaving():
+        prompt = _prompt(parsed)
     if not 0 < parsed.max_tokens <= 1_000_000 or not 0.0 <= parsed.temperature <= 5.0:
         raise UsageError("--max-tokens is at least 1, --temperature between 0 and 5.")
     unlocked = entry.unlock(parsed, desk)
@@ -61,43 +63,55 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     sampling = Sampling(max_tokens=parsed.max_tokens, temperature=parsed.temperature, seed=parsed.seed)
     conversation = ConversationId(parsed.conversation) if parsed.conversation else None
     if not parsed.json:
-        print(entry.marking_line(desk), file=sys.stderr)
-    ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json)
+        output.aside(entry.marking_line(desk) + "\n")
+    interrupts.leave_if_asked()
+    try:
+        ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json)
+    except output.ReaderLeft:
+        return _EXIT[Outcome.CANCELLED]
     if parsed.json:
-        print(msgspec.json.encode(as_json(ended)).decode())
+        with contextlib.suppress(output.ReaderLeft):
+            output.write(msgspec.json.encode(as_json(ended)).decode() + "\n")
     return _EXIT[ended.outcome]
 
 
 def turn(
     unlocked: Unlocked, conversation: ConversationId | None, prompt: str, sampling: Sampling, *, quiet: bool
 ) -> Ended:
-    """Run one turn, print the answer as it comes (unless quiet), stop it on Ctrl-C."""
+    """Run one turn, print the answer as it comes (unless quiet), stop it on Ctrl-C.
+
+    However printing ends, the turn has its outcome on record when this returns or raises.
+
+    Raises:
+        ReaderLeft: nobody reads the output any more; the turn was cancelled.
+    """
     ended: Ended | None = None
-    reading = sys.stderr.isatty() and not quiet
+    reading = not quiet and sys.stderr is not None and sys.stderr.isatty()
     events = unlocked.chat.run_turn(conversation, prompt, sampling)
-    with interrupts.stopping(unlocked.chat):
+    with interrupts.stopping(unlocked.chat), contextlib.closing(events):
         for event in events:
             match event:
                 case Decided(decision=Deny(rule=rule)) if not quiet:
-                    print(f"Denied by policy ({rule}).", file=sys.stderr)
+                    output.aside(f"Denied by policy ({rule}).\n")
                 case Reading(done_tokens=done, total_tokens=total) if reading:
-                    print(f"\rreading {100 * done // max(total, 1)} %  ", end="", file=sys.stderr, flush=True)
+                    output.aside(f"\rreading {100 * done // max(total, 1)} %  ")
                 case Released(text=text) if not quiet:
                     if reading:
-                        print("\r             \r", end="", file=sys.stderr, flush=True)
+                        output.aside("\r             \r")
                         reading = False
-                    print(terminal_safe(text), end="", flush=True)
+                    output.write(terminal_safe(text))
                 case Ended():
                     ended = event
     assert ended is not None  # noqa: S101  the last event of every turn
     if not quiet:
-        print(flush=True)
+        with contextlib.suppress(output.ReaderLeft):  # the turn ended before its reader did
+            output.write("\n")
         if ended.explanation:
-            print(terminal_safe(ended.explanation), file=sys.stderr)
+            output.aside(terminal_safe(ended.explanation) + "\n")
         if ended.outcome is Outcome.CANCELLED:
-            print("Stopped.", file=sys.stderr)
+            output.aside("Stopped.\n")
         if redacted := _findings(ended):
-            print("redacted: " + ", ".join(f"{t} × {n}" for t, n in redacted.items()), file=sys.stderr)
+            output.aside("redacted: " + ", ".join(f"{t} × {n}" for t, n in redacted.items()) + "\n")
     return ended
 
 

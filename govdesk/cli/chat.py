@@ -1,6 +1,7 @@
 """`govdesk chat`: one question after another on a terminal, with the keys that a line editor has.
 
-What is pasted is one question, however many lines it has. Only Ctrl-D, `/end` and idle time end it.
+What is pasted is one question, however many lines it has. Ctrl-C stops an answer; at the prompt it drops
+the line, and a second one in a row leaves. Ctrl-D, `/end` and idle time end the conversation.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 import select
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from types import FrameType
 
 from govdesk.cli import ask, entry, interrupts, passphrase
@@ -22,6 +25,7 @@ END = "/end"
 _TRIES = 3
 _LOOK_SECONDS = 5.0
 """How often a waiting prompt looks whether the idle time is over."""
+_SOON_SECONDS = 0.001
 _PASTE_SECONDS = 0.05
 """Lines that follow each other this closely were not typed: a terminal without bracketed paste."""
 
@@ -48,7 +52,7 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
             import readline  # noqa: F401
     print(f"\nAsk; {END} or Ctrl-D ends, Ctrl-C stops an answer.")
     with contextlib.suppress(_EndError):
-        while True:
+        while sys.stdout is not None:  # it went with its reader, in the middle of an answer's last line
             ended = ask.turn(unlocked, conversation, _question(desk), Sampling(), quiet=False)
             desk.touch()
             conversation = ended.conversation or conversation
@@ -99,26 +103,59 @@ def _question(desk: Desk) -> str:
 
     Raises:
         _EndError: the end of input, `/end`, or the idle time is over.
+        KeyboardInterrupt: Ctrl-C, twice in a row.
     """
+    interrupted = False
+    with _ending_when_idle(desk):
+        while True:
+            print()
+            try:
+                with interrupts.leaving():
+                    text = _typed()
+            except EOFError:
+                raise _EndError from None
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                print(f"\nCtrl-C once more leaves; {END} or Ctrl-D ends.")
+                text = ""
+            else:
+                interrupted = False
+            if not desk.touch() or text == END:
+                raise _EndError
+            if text:
+                return text
 
-    def look(_signal: int, _frame: FrameType | None) -> None:
-        if desk.idle_over:
-            raise _EndError
 
-    previous = signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+@contextlib.contextmanager
+def _ending_when_idle(desk: Desk) -> Iterator[None]:
+    """Within this block the end of the idle time raises _EndError, while a line is being typed too.
+
+    A thread looks, and an alarm comes only then: Python's `input` crashes when the alarm's handler runs in
+    the moment of a Ctrl-C, so it must not tick.
+    """
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK_SECONDS):
+            if desk.idle_over:
+                signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
+                return
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise _EndError
+
+    previous = signal.signal(signal.SIGALRM, end)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # in the thread: it is for this one
+    looking = threading.Thread(target=look, name="idle", daemon=True)
+    looking.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
-        with interrupts.leaving():
-            while True:
-                print()
-                text = _typed()
-                if not desk.touch() or text == END:
-                    raise _EndError
-                if text:
-                    return text
-    except EOFError:
-        raise _EndError from None
+        yield
     finally:
+        done.set()
+        looking.join()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from govdesk.cli import interrupts
 from govdesk.cli.desk import Desk
 from govdesk.domain.frames import Probe
 from govdesk.domain.policy import PolicySource
@@ -31,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
-    """Run every check; 0 when no cat1 check failed, else 1."""
+    """Run every check; 0 when no cat1 check failed, else 1. Ctrl-C leaves at any time."""
+    with interrupts.leaving():
+        return _run(parsed, desk)
+
+
+def _run(parsed: argparse.Namespace, desk: Desk) -> int:
     model = _model(desk)  # starts the worker, whose self-test is part of the report
     checks = [*_network(desk.probes), model, *_policy(desk), *_machine(desk)]
     ok = all(check.ok for check in checks if check.severity == "cat1")

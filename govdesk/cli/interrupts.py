@@ -1,7 +1,8 @@
-"""What Ctrl-C means in the terminal: at a prompt it leaves, during a turn it stops the answer.
+"""What Ctrl-C and a termination mean in the terminal: they are never lost, and never cut a record in half.
 
-The broker starts the session process with the signal blocked, so it is blocked in every thread; it is
-taken only inside these two blocks. A handler during a turn would run in its middle, under its locks.
+Both signals are blocked in every thread of the session process: the broker starts it with Ctrl-C blocked,
+`hold` adds the termination. What arrives waits until the main thread comes to one of these blocks.
+A handler during a turn would run in its middle, under its locks; so would one while keys are made.
 """
 
 from __future__ import annotations
@@ -10,36 +11,67 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from govdesk.cli.desk import Chat
 
+SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 _LOOK_SECONDS = 0.1
+
+
+def hold() -> None:
+    """From here on both signals wait, in this thread and in those it starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """Within this block, on the main thread, Ctrl-C raises KeyboardInterrupt."""
-    _forget_earlier()
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    """Within this block, on the main thread, Ctrl-C raises KeyboardInterrupt, a termination SystemExit.
+
+    So does one that came earlier. Start no thread in here: it would take signals that others wait for.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    previous = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, _terminated),
+    }
     try:
-        yield
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, previous)
+
+
+def leave_if_asked() -> None:
+    """Leave when either signal came while it was blocked."""
+    with leaving():
+        pass
 
 
 @contextlib.contextmanager
 def stopping(chat: Chat) -> Iterator[None]:
-    """Within this block Ctrl-C stops the running answer and nothing else."""
+    """Within this block Ctrl-C stops the running answer and nothing else, also one that came just before.
+
+    A termination stops it too, and raises SystemExit once the turn has ended.
+    """
     done = threading.Event()
-    _forget_earlier()
+    terminated = threading.Event()
 
     def wait() -> None:
         while not done.is_set():
-            if signal.sigtimedwait({signal.SIGINT}, _LOOK_SECONDS) is not None:
-                chat.cancel()
+            came = signal.sigtimedwait(SIGNALS, _LOOK_SECONDS)
+            if came is None:
+                continue
+            if came.si_signo == signal.SIGTERM:
+                terminated.set()
+            chat.cancel()
 
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     waiting = threading.Thread(target=wait, name="interrupt", daemon=True)
     waiting.start()
     try:
@@ -47,9 +79,10 @@ def stopping(chat: Chat) -> Iterator[None]:
     finally:
         done.set()
         waiting.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if terminated.is_set():
+        _terminated()
 
 
-def _forget_earlier() -> None:
-    """What was typed before this block is not meant for it."""
-    while signal.sigtimedwait({signal.SIGINT}, 0) is not None:
-        pass
+def _terminated(_number: int = signal.SIGTERM, _frame: FrameType | None = None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from govdesk.errors import MachineError
+from govdesk.errors import KnownError, MachineError
 
 
-class ReaderLeft(Exception):
+class ReaderLeft(KnownError):
     """Nobody reads the output any more."""
+
+    code = "output.reader-left"
 
 
 def write(text: str) -> None:
@@ -30,12 +32,23 @@ def write(text: str) -> None:
     except OSError as error:
         sys.stdout = None  # or the interpreter would try once more when it ends, and say so
         if isinstance(error, BrokenPipeError):
-            raise ReaderLeft from error
+            raise ReaderLeft("Nobody reads the output any more.") from error
         raise MachineError(
             f"The output could not be written: {error.strerror}.",
             code="output.failed",
             todo="Make room, or write somewhere else.",
         ) from error
+
+
+def aside(text: str) -> None:
+    """Say something on standard error and flush; when nobody can hear it, that changes nothing."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = None
 
 
 def finish() -> None:

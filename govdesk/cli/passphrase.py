@@ -53,7 +53,8 @@ def read(parsed: argparse.Namespace, prompt: str = "Passphrase: ") -> str:
         UsageError: there is no descriptor and nobody to ask, or what it holds is no line of text.
     """
     if parsed.passphrase_fd is not None:
-        return _from_descriptor(parsed.passphrase_fd)
+        with interrupts.leaving():
+            return _from_descriptor(parsed.passphrase_fd)
     if not sys.stdin.isatty():
         raise UsageError(
             "A passphrase is needed, and there is no terminal to ask on.",

@@ -2,8 +2,8 @@
 
 Where there is a profile, each call leaves two audit records: its intent, before anything is read or
 printed, and its outcome with counts by type, before the text is printed, or with `--jsonl` when the
-lines end, be it at a bad one. A call that is killed leaves its intent. JSON is printed in ASCII, so
-that no text can steer a terminal.
+lines end, be it at a bad one or by Ctrl-C. A call that is killed leaves its intent. JSON is printed in
+ASCII, so that no text can steer a terminal.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from govdesk.chat.ports import Redactor
-from govdesk.cli import output
+from govdesk.chat.recording import recorded
+from govdesk.cli import interrupts, output
 from govdesk.cli.desk import Desk
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Direction, Redacted, counts
@@ -30,9 +32,8 @@ from govdesk.policy.loader import open_regular
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Largest text, and largest line of `--jsonl`."""
 
-INTENT, SUCCESS, FAILURE = "intent", "success", "failure"
-"""Outcomes of the records: the first says that a call began; both have the same `object`."""
-Record = Callable[[str, dict[str, int]], None]
+Recording = Callable[[dict[str, int]], AbstractContextManager[None]]
+"""Puts what happens inside on record, with the counts that the dictionary holds when it ends."""
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,24 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
     """Redact in a session process, with records."""
-    call = secrets.token_hex(12)
 
-    def record(outcome: str, findings: dict[str, int]) -> None:
-        desk.audit.append(
-            Entry(
-                event=Event.REDACT,
-                outcome=outcome,
-                object=call,
-                marking=desk.policy.policy.system_high,
-                policy=desk.policy.stamp,
-                fields={"findings": findings},
-            )
+    def recording(findings: dict[str, int]) -> AbstractContextManager[None]:
+        entry = Entry(
+            event=Event.REDACT,
+            outcome="intent",
+            object=secrets.token_hex(12),
+            marking=desk.policy.policy.system_high,
+            policy=desk.policy.stamp,
+            fields={"findings": findings},
         )
+        return recorded(desk.audit, entry)
 
-    return redact(parsed, desk.redactor, desk.policy.stamp, record)
+    return redact(parsed, desk.redactor, desk.policy.stamp, recording)
 
 
-def redact(parsed: argparse.Namespace, redactor: Redactor, policy: str, record: Record) -> int:
+def redact(parsed: argparse.Namespace, redactor: Redactor, policy: str, recording: Recording) -> int:
     """Record, read, redact, record, print.
 
     Returns:
@@ -82,19 +81,19 @@ def redact(parsed: argparse.Namespace, redactor: Redactor, policy: str, record: 
         MachineError: the output cannot be written.
         ReaderLeft: nobody reads the output any more.
     """
-    record(INTENT, {})
+    total: dict[str, int] = {}
     if parsed.jsonl:
-        return _lines(parsed.file, redactor, policy, record)
-    try:
-        result = redactor.redact(_text(parsed.file), Direction.PROMPT)
-    except BaseException:
-        record(FAILURE, {})
-        raise
-    record(SUCCESS, counts(result.findings))
-    if parsed.json:
-        output.write(_as_json(result, policy) + "\n")
-    else:
-        _print(result)
+        with recording(total), interrupts.leaving():
+            return _lines(parsed.file, redactor, policy, total)
+    with recording(total):
+        with interrupts.leaving():
+            result = redactor.redact(_text(parsed.file), Direction.PROMPT)
+        total.update(counts(result.findings))
+    with interrupts.leaving():
+        if parsed.json:
+            output.write(_as_json(result, policy) + "\n")
+        else:
+            _print(result)
     return 1 if result.blocked else 0
 
 
@@ -109,18 +108,13 @@ def _print(result: Redacted) -> None:
         )
 
 
-def _lines(name: str, redactor: Redactor, policy: str, record: Record) -> int:
-    total: dict[str, int] = {}
-    outcome, blocked = FAILURE, False
-    try:
-        for result in _each_line(name, redactor):
-            for entity_type, count in counts(result.findings).items():
-                total[entity_type] = total.get(entity_type, 0) + count
-            blocked = blocked or bool(result.blocked)
-            output.write(_as_json(result, policy) + "\n")
-        outcome = SUCCESS
-    finally:
-        record(outcome, total)
+def _lines(name: str, redactor: Redactor, policy: str, total: dict[str, int]) -> int:
+    blocked = False
+    for result in _each_line(name, redactor):
+        for entity_type, count in counts(result.findings).items():
+            total[entity_type] = total.get(entity_type, 0) + count
+        blocked = blocked or bool(result.blocked)
+        output.write(_as_json(result, policy) + "\n")
     return 1 if blocked else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -16,6 +17,7 @@ from govdesk.gui.desk import Desk
 from govdesk.gui.window import Window
 
 _POLL_MS = 10
+_SIGNAL_MS = 100
 _LONGEST_WAIT_MS = 3000
 
 
@@ -57,10 +59,33 @@ def run_window(desk: Desk, on_ready: Callable[[], None]) -> int:
             window.start()
 
     QTimer.singleShot(0, window, begin)
+    _heed_signals(window)
     try:
         return application.exec()
     finally:
         sys.excepthook = last_hook
+
+
+def _heed_signals(window: Window) -> None:
+    """Ctrl-C where GovDesk was started closes the window as its button does; a termination without asking.
+
+    Both are blocked in every thread, so no handler runs anywhere; what came is fetched between two events.
+    """
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def look() -> None:
+        came = signal.sigtimedwait(numbers, 0)
+        if came is None:
+            return
+        if came.si_signo == signal.SIGTERM:
+            window.end()
+        else:
+            window.close()
+
+    timer = QTimer(window)
+    timer.timeout.connect(look)
+    timer.start(_SIGNAL_MS)
 
 
 def keep_selection_private(clipboard: QClipboard) -> None:
@@ -80,9 +105,6 @@ def _hook(
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         del kind, trace
-        if isinstance(error, KeyboardInterrupt):
-            window.close()
-        else:
-            window.say_unexpected(error if isinstance(error, GovDeskError) else unexpected(error))
+        window.say_unexpected(error if isinstance(error, GovDeskError) else unexpected(error))
 
     return hook

@@ -103,6 +103,11 @@ class Window(QMainWindow):
         finally:
             self.locked.emit()
 
+    def end(self) -> None:
+        """Close without asking: the desktop or an administrator ends GovDesk."""
+        self._may_close = True
+        self.close()
+
     def restyle(self) -> None:
         """The system's colour scheme changed."""
         application = QApplication.instance()

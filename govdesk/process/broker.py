@@ -1,9 +1,9 @@
 """The broker: no Qt, no keys. Makes the channels, starts and reaps the other roles, and nothing else.
 
-Locking ends the window process; the broker starts a new, locked one. A role that dies costs only
-itself: the worker's end is reported to the session process, the session's end stops the rest. Without
-its audit writer nothing runs on: the worker is stopped at once. A session process that said it ends
-and does not is killed.
+Locking ends the window process; the broker starts a new, locked one. In the terminal locking is the end.
+A role that dies costs only itself: the worker's end is reported to the session process, the session's
+end stops the rest. Without its audit writer nothing runs on: the worker is stopped at once. A session
+process that said it ends and does not is killed.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ class Broker:
                 exit_code = self._serve(session, listener)
                 if not session.locking or self._terminating:
                     return exit_code
+                if self._launch.front is Front.TERMINAL:  # what was typed is not asked again
+                    return max(exit_code, 0)
         finally:
             signal.signal(signal.SIGTERM, handler)
             signal.set_wakeup_fd(before)

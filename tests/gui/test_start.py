@@ -3,7 +3,7 @@
 import sys
 
 RUN = """
-import sys
+import os, signal, sys
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 from govdesk.domain.turn import Role
@@ -21,6 +21,17 @@ def on_ready():
 def after(window):
     from PySide6.QtWidgets import QLabel, QPushButton
     words = [l.text() for l in window.page.findChildren(QLabel)]
+    number = next((getattr(signal, name) for name in sys.argv if name.startswith("SIG")), None)
+    if number is not None:
+        from govdesk.gui.setup import SetupPage
+        if "setup" in sys.argv:
+            setup = SetupPage(window._desk, window.tasks)
+            SetupPage.code_unconfirmed = property(lambda _: True)
+            window._go(setup)
+        QApplication.instance().lastWindowClosed.connect(lambda: print("closed in order", window._locked))
+        QTimer.singleShot(20_000, lambda: os._exit(9))
+        os.kill(os.getpid(), number)
+        return
     if "crash" in sys.argv:
         QTimer.singleShot(50, lambda: finish(window, words))
         raise ValueError("content of a prompt")
@@ -72,3 +83,10 @@ def test_an_unforeseen_error_is_a_calm_dialog(tmp_path):
     assert "Something went wrong" in out
     assert "ValueError at" in out
     assert "content of a prompt" not in out
+
+
+def test_signals_close_the_window_in_order(tmp_path):
+    """Ctrl-C where it was started, the end of the desktop's session; the latter asks nobody anything."""
+    assert run(tmp_path, "SIGINT") == "closed in order True\n"
+    assert run(tmp_path, "SIGTERM") == "closed in order True\n"
+    assert run(tmp_path, "SIGTERM", "setup") == "closed in order True\n"

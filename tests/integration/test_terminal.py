@@ -21,7 +21,14 @@ from tests.commands import GOVDESK, PASSPHRASE, govdesk, records
 class Terminal:
     """`govdesk …` on a terminal of its own."""
 
-    def __init__(self, home: Path, *arguments: str, term: str = "dumb") -> None:
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        term: str = "dumb",
+        passed: tuple[int, ...] = (),
+        extra: dict[str, str] | None = None,
+    ) -> None:
         self._end, inner = pty.openpty()
         self.process = subprocess.Popen(
             [*GOVDESK, *arguments],
@@ -33,8 +40,10 @@ class Terminal:
                 "HOME": str(home.parent),
                 "GOVDESK_HOME": str(home),
                 "TERM": term,
+                **(extra or {}),
             },
             start_new_session=True,
+            pass_fds=passed,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  the terminal's Ctrl-C
         )
         os.close(inner)
@@ -81,7 +90,7 @@ class Terminal:
 def start(tmp_path):
     terminals = []
 
-    def start_it(*arguments: str, **options: str) -> Terminal:
+    def start_it(*arguments: str, **options) -> Terminal:
         terminals.append(Terminal(tmp_path / "home", *arguments, **options))
         return terminals[-1]
 
@@ -120,7 +129,16 @@ def test_a_first_conversation_in_the_terminal(start, tmp_path):
     terminal.type("\x03")
     terminal.until("Stopped")
     terminal.until("\r\n> ")
-    terminal.type("\x03")  # at the prompt it leaves
+    # at the prompt it drops the line; twice in a row it leaves
+    terminal.type("half a quest\x03")
+    terminal.until("Ctrl-C once more leaves")
+    terminal.until("\r\n> ")
+    terminal.type("\n")
+    terminal.until("\r\n> ")
+    terminal.type("\x03")
+    terminal.until("Ctrl-C once more leaves")
+    terminal.until("\r\n> ")
+    terminal.type("\x03")
     assert terminal.ended() == 130
     log = records(tmp_path / "home")
     outcomes = [record["outcome"] for record in log if record["event"] == "turn.outcome"]
@@ -165,3 +183,138 @@ def test_the_notice_is_not_accepted(start, tmp_path):
     assert terminal.ended() == 1
     assert not (tmp_path / "home" / "keys.json").exists()
     assert not [record for record in records(tmp_path / "home") if record["event"] == "consent"]
+
+
+LONG = "Write a very long story about a harbour town."
+
+
+def events(home, *names):
+    """Event and outcome of what is on record, with a code where there is one."""
+    found = []
+    for record in records(home):
+        if record["event"] in names:
+            fields = record["fields"]
+            found.append((record["event"], record["outcome"], fields.get("code") or fields.get("rule")))
+    return found
+
+
+def stored_answer(home):
+    """The last answer in the history, as the next session reads it."""
+    from govdesk.session.key_slots import KeySlots
+    from govdesk.session.keys import Purpose
+    from govdesk.storage.conversations import EncryptedConversations
+    from govdesk.storage.database import Database
+
+    keys = KeySlots(home / "keys.json").unlock(PASSPHRASE)
+    with keys[Purpose.DATABASE].use() as key:
+        database = Database.open(home / "history.db", key)
+    try:
+        store = EncryptedConversations(database)
+        return store.messages(store.conversations()[0].id)[-1]
+    finally:
+        database.close()
+
+
+@pytest.fixture
+def home(tmp_path):
+    made = tmp_path / "home"
+    assert govdesk(made, "init", passphrase=PASSPHRASE).returncode == 0
+    return made
+
+
+def test_a_reader_that_leaves_ends_the_turn_in_order(home, tmp_path):
+    """`govdesk ask … | head -c 5`"""
+    secret = tmp_path / "passphrase"
+    secret.write_text(PASSPHRASE + "\n")
+    ran = subprocess.run(
+        [
+            "/bin/bash", "-c",
+            'exec 4< "$1"; shift; "$@" --passphrase-fd 4 | head -c 5; exit ${PIPESTATUS[0]}',
+            "bash", str(secret), *GOVDESK, "ask", LONG,
+        ],
+        capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "GOVDESK_HOME": str(home)},
+    )  # fmt: skip
+    assert ran.returncode == 1, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert events(home, "turn.outcome", "app.stop")[-2:] == [
+        ("turn.outcome", "cancelled", "view.closed"),
+        ("app.stop", "success", None),
+    ]
+    answer = stored_answer(home)
+    assert answer.outcome is not None
+    assert answer.outcome.value == "cancelled"
+    assert len(ran.stdout) == 5
+    assert answer.text.startswith(ran.stdout)
+
+
+@pytest.mark.parametrize("form", [(), ("--jsonl",)])
+def test_ctrl_c_leaves_a_command_that_reads_the_terminal(start, home, form):
+    terminal = start("redact", *form)
+    terminal.type("not yet\n" if not form else '{"text":"a@b.org"}\n')
+    terminal.until("not yet" if not form else r"\[EMAIL_ADDRESS\]")
+    while ("redact", "intent", None) not in events(home, "redact"):
+        time.sleep(0.05)
+    terminal.type("\x03")
+    assert terminal.ended() == 130
+    assert events(home, "redact", "app.stop")[-3:] == [
+        ("redact", "intent", None),
+        ("redact", "failure", "interrupted"),
+        ("app.stop", "success", None),
+    ]
+
+
+def test_ctrl_c_before_the_question_is_asked_asks_nothing(start, home):
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    terminal = start("ask", LONG, "--passphrase-fd", str(reading), passed=(reading,))
+    while ("app.start", "success", None) not in events(home, "app.start")[1:]:
+        time.sleep(0.01)  # the session process is there, and cannot unlock yet
+    terminal.type("\x03")
+    code = terminal.ended()
+    os.close(reading)
+    os.close(writing)
+    assert code == 130
+    assert not events(home, "turn.intent")
+    assert events(home, "app.stop")[-1] == ("app.stop", "success", None)
+
+
+def test_a_termination_ends_a_running_turn_in_order(start, home):
+    terminal = start("chat")
+    terminal.until("Type yes to accept: ")
+    terminal.type("yes\n")
+    terminal.until("Passphrase: ")
+    terminal.type(PASSPHRASE + "\n")
+    terminal.until("\r\n> ")
+    terminal.type(LONG + "\n")
+    terminal.until("reading")
+    terminal.until(r"\r {10,}\r(\S+ +){3}")
+    terminal.process.terminate()
+    assert terminal.ended() == 143
+    assert events(home, "turn.outcome", "app.stop")[-2:] == [
+        ("turn.outcome", "cancelled", "cancelled"),
+        ("app.stop", "success", None),
+    ]
+
+
+def test_a_termination_at_the_prompt_ends_in_order(start, home):
+    terminal = start("chat")
+    terminal.until("Type yes to accept: ")
+    terminal.process.terminate()
+    assert terminal.ended() == 143
+    assert events(home, "app.stop")[-1] == ("app.stop", "success", None)
+
+
+@pytest.mark.parametrize(("stop", "code"), [("Ctrl-C", 0), ("termination", 143)])
+def test_the_window_closes_in_order_from_where_it_was_started(start, tmp_path, stop, code):
+    terminal = start(extra={"GOVDESK_PLATFORM": "offscreen"})
+    home = tmp_path / "home"
+    while not [record for record in records(home) if record["object"] == "window, sealed"]:
+        assert terminal.process.poll() is None, terminal.ended()
+        time.sleep(0.05)
+    if stop == "Ctrl-C":
+        terminal.type("\x03")
+    else:
+        terminal.process.terminate()
+    assert terminal.ended() == code, terminal.seen
+    assert events(home, "app.stop") == [("app.stop", "success", None)]

@@ -2,10 +2,12 @@
 
 import argparse
 import io
+import signal
+import threading
 
 import pytest
 
-from govdesk.cli import ask
+from govdesk.cli import ask, output
 from govdesk.domain.ids import ConversationId
 from govdesk.errors import UsageError
 from tests.fakes import PASSPHRASE, FakeDesk, Script, finding
@@ -74,3 +76,69 @@ def test_more_input_than_is_taken_is_refused_and_not_cut(desk, monkeypatch):
     monkeypatch.setattr("sys.stdin", Bytes(b"x" * 101))
     with pytest.raises(UsageError, match="larger"):
         ask.run(parsed(prompt="-"), desk)
+
+
+class Leaves(io.StringIO):
+    """A reader that goes away after some words."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def flush(self):
+        if self.getvalue().count(" ") >= self.after:
+            raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_reader_that_leaves_ends_the_turn_before_anything_else(desk, monkeypatch):
+    desk.chat.script = Script(answer=("one ", "two ", "three "))
+    monkeypatch.setattr("sys.stdout", Leaves(2))
+    desk.record_consent("test")
+    unlocked = desk.unlock(PASSPHRASE)
+    with pytest.raises(output.ReaderLeft) as left:  # its frames live on
+        ask.turn(unlocked, None, "Hello", None, quiet=False)
+    assert desk.chat.running == 0, "closed by name, not when somebody collects the error's frames"
+    del left
+
+
+def test_a_reader_that_leaves_makes_it_a_cancelled_answer(desk, monkeypatch):
+    desk.chat.script = Script(answer=("one ", "two ", "three "))
+    monkeypatch.setattr("sys.stdout", Leaves(2))
+    assert ask.run(parsed(), desk) == 1
+
+
+def test_a_reader_that_leaves_at_the_end_changes_nothing(desk, monkeypatch):
+    class LeavesAtTheEnd(Leaves):
+        def flush(self):
+            if self.getvalue().endswith("\n"):
+                raise BrokenPipeError(32, "Broken pipe")
+
+    for options in ({}, {"json": True}):
+        monkeypatch.setattr("sys.stdout", LeavesAtTheEnd(0))
+        assert ask.run(parsed(**options), desk) == 0
+        desk = type(desk)()
+
+
+def test_nobody_hears_what_is_said_aside(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Leaves(0))
+    output.aside("Stopped.\n")
+    output.aside("Stopped.\n")
+
+
+def test_ctrl_c_while_it_unlocks_asks_nothing(desk, monkeypatch):
+    unlock = desk.unlock
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def unlocking(secret):
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # waits, as in the session process
+        return unlock(secret)
+
+    monkeypatch.setattr(desk, "unlock", unlocking)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask.run(parsed(), desk)
+    finally:
+        signal.sigtimedwait({signal.SIGINT}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert desk.calls[-1] == "unlock"
+    assert desk.chat.prompts == []

@@ -3,21 +3,25 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from govdesk import __main__
 from govdesk.cli import output, redact
 from govdesk.config import RESOURCES
 from govdesk.domain.policy import ConsentText, Policy, RedactionRules
+from govdesk.domain.record import Entry
 from govdesk.domain.redaction import Operator
 from govdesk.errors import AuditClosedError, MachineError, UnreadableError, UsageError
 from govdesk.redaction.engine import Engine
 from govdesk.redaction.packs import load_packs
+from tests.fakes import FakeDesk
 
 ENGINE = Engine(
     load_packs(RESOURCES / "recognizers", lambda _: True),
@@ -41,17 +45,22 @@ class Ran(SimpleNamespace):
         parser = argparse.ArgumentParser()
         redact.add_arguments(parser)
         self.patch.setattr(sys, "stdout", self.out)  # here, because pytest sets its own before each phase
-        return redact.redact(parser.parse_args(arguments), self.engine, "t@abc", self.record)
+        desk = SimpleNamespace(audit=self, redactor=self.engine, policy=FakeDesk().policy)
+        desk.policy = SimpleNamespace(policy=desk.policy.policy, stamp="t@abc")
+        return redact.run(parser.parse_args(arguments), desk)
 
-    def record(self, outcome: str, findings: dict[str, int]) -> None:
-        self.recorded.append((outcome, dict(findings), self.out.getvalue()))
-        if len(self.recorded) == self.fails_at:
+    def append(self, entry: Entry) -> int:
+        """As the audit log."""
+        self.recorded.append((entry.outcome, dict(entry.fields["findings"]), self.out.getvalue()))
+        self.entries.append(msgspec.json.decode(msgspec.json.encode(entry)))
+        if self.fails_at and len(self.recorded) >= self.fails_at:
             raise AuditClosedError("the disk is full")
+        return len(self.recorded)
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Ran:
-    ran = Ran(out=Output(), recorded=[], patch=monkeypatch, engine=ENGINE, fails_at=0)
+    ran = Ran(out=Output(), recorded=[], entries=[], patch=monkeypatch, engine=ENGINE, fails_at=0)
     ran.give = lambda content: monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     return ran
 
@@ -127,6 +136,33 @@ def test_what_cannot_be_read_or_is_no_utf8_is_said(terminal: Ran, tmp_path: Path
     with pytest.raises(UnreadableError):
         terminal.run("--jsonl")
     assert {record[0] for record in terminal.recorded} == {"intent", "failure"}
+    codes = [entry["fields"].get("code") for entry in terminal.entries]
+    assert codes == [None, UnreadableError.code] * 5
+
+
+@pytest.mark.parametrize("form", [(), ("--jsonl",)])
+def test_a_failure_that_cannot_be_recorded_hides_no_error(terminal: Ran, form: tuple[str, ...]) -> None:
+    terminal.patch.setattr(sys, "stdin", None)
+    terminal.fails_at = 2
+    with pytest.raises(UnreadableError, match="no standard input"):
+        terminal.run(*form)
+    assert len({entry["object"] for entry in terminal.entries}) == 1
+
+
+@pytest.mark.parametrize("form", [(), ("--jsonl",)])
+def test_ctrl_c_is_recorded_as_such(terminal: Ran, form: tuple[str, ...]) -> None:
+    class Typed(io.BytesIO):
+        def read(self, size: int = -1) -> bytes:
+            signal.raise_signal(signal.SIGINT)
+            return super().read(size)
+
+        readline = read
+
+    terminal.patch.setattr(sys, "stdin", SimpleNamespace(buffer=Typed()))
+    with pytest.raises(KeyboardInterrupt):
+        terminal.run(*form)
+    assert [entry["outcome"] for entry in terminal.entries] == ["intent", "failure"]
+    assert terminal.entries[1]["fields"]["code"] == "interrupted"
 
 
 def test_too_large_is_said(terminal: Ran, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,12 +54,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run a broker whose roles are the given source; its exit code."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    def run(source: str, probes: tuple[Probe, ...] = (), passed: tuple[int, ...] = ()) -> int:
+    def run(
+        source: str,
+        probes: tuple[Probe, ...] = (),
+        passed: tuple[int, ...] = (),
+        front: Front = Front.TERMINAL,
+    ) -> int:
         monkeypatch.setattr(
             environment, "command", lambda: [sys.executable, "-I", "-c", _BEGIN + source + _END]
         )
         environ = environment.clean(os.environ)
-        return Broker(Launch(Front.TERMINAL, ("typed",), environ, str(tmp_path), passed, probes), None).run()
+        return Broker(Launch(front, ("typed",), environ, str(tmp_path), passed, probes), None).run()
 
     return run
 
@@ -129,7 +134,16 @@ def test_a_session_that_locks_and_does_not_end_is_killed_and_followed(
     run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "END_SECONDS", 0.5)
-    assert run(_HANGS_ONCE) == 7  # a second session process came, and ended well
+    assert run(_HANGS_ONCE, front=Front.WINDOW) == 7  # a second session process came, and ended well
+    assert not Path("/proc", (tmp_path / "was-here").read_text()).exists()
+
+
+def test_in_the_terminal_locking_is_the_end(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A second session would read a passphrase from a descriptor that is at its end."""
+    monkeypatch.setattr(module, "END_SECONDS", 0.5)
+    assert run(_HANGS_ONCE) == 0
     assert not Path("/proc", (tmp_path / "was-here").read_text()).exists()
 
 
