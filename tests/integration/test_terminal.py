@@ -65,6 +65,15 @@ class Terminal:
         before, self.seen = self.seen[: found.end()], self.seen[found.end() :]
         return before
 
+    def interrupt(self) -> None:
+        """Ctrl-C a moment after what was seen, as a person's is.
+
+        Between the prompt's last character and the wait for a key, CPython's `input` hears of a signal only
+        at the next key.
+        """
+        time.sleep(0.5)
+        self.type("\x03")
+
     def type(self, text: str) -> None:
         os.write(self._end, text.encode())
 
@@ -130,15 +139,16 @@ def test_a_first_conversation_in_the_terminal(start, tmp_path):
     terminal.until("Stopped")
     terminal.until("\r\n> ")
     # at the prompt it drops the line; twice in a row it leaves
-    terminal.type("half a quest\x03")
+    terminal.type("half a quest")
+    terminal.interrupt()
     terminal.until("Ctrl-C once more leaves")
     terminal.until("\r\n> ")
     terminal.type("\n")
     terminal.until("\r\n> ")
-    terminal.type("\x03")
+    terminal.interrupt()
     terminal.until("Ctrl-C once more leaves")
     terminal.until("\r\n> ")
-    terminal.type("\x03")
+    terminal.interrupt()
     assert terminal.ended() == 130
     log = records(tmp_path / "home")
     outcomes = [record["outcome"] for record in log if record["event"] == "turn.outcome"]
@@ -255,7 +265,7 @@ def test_ctrl_c_leaves_a_command_that_reads_the_terminal(start, home, form):
     terminal.until("not yet" if not form else r"\[EMAIL_ADDRESS\]")
     while ("redact", "intent", None) not in events(home, "redact"):
         time.sleep(0.05)
-    terminal.type("\x03")
+    terminal.interrupt()
     assert terminal.ended() == 130
     assert events(home, "redact", "app.stop")[-3:] == [
         ("redact", "intent", None),
