@@ -80,6 +80,7 @@ class Transcript(QScrollArea):
         self._floor = 0
         self._follow = True
         bar = self.verticalScrollBar()
+        bar.setEnabled(False)
         bar.rangeChanged.connect(self._range_changed)
         bar.valueChanged.connect(self._moved)
 
@@ -196,6 +197,7 @@ class Transcript(QScrollArea):
         self.verticalScrollBar().setValue(max(0, place.top() - 20))
 
     def _range_changed(self, _minimum: int, maximum: int) -> None:
+        self.verticalScrollBar().setEnabled(maximum > 0)  # without a handle when all is on screen
         if self._follow:
             self.verticalScrollBar().setValue(maximum)
 

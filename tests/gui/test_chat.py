@@ -150,9 +150,13 @@ def test_the_text_keeps_its_place_when_the_page_is_full(qtbot, enter, ask, desk)
     window = enter(desk)
     page = ask(window, "x")
     before = page.transcript.viewport().width()
+    bar = page.transcript.verticalScrollBar()
+    assert bar.isVisible()
+    assert not bar.isEnabled()
     desk.chat.script = Script(answer=("line\n\n" * 100,))
     ask(window, "y")
-    assert page.transcript.verticalScrollBar().maximum() > 0
+    assert bar.maximum() > 0
+    assert bar.isEnabled()
     assert page.transcript.viewport().width() == before
 
 
