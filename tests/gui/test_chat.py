@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QFrame, QProgressBar, QTableView
+from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
 from govdesk.domain.ids import TurnId
 from govdesk.domain.redaction import Operator
@@ -98,52 +98,6 @@ def test_reading_is_not_spoken_of_once_text_or_a_held_block_is_there(qtbot, ente
     assert not answer.progress.isVisible()
     gate.set()
     qtbot.waitUntil(lambda: not page.running)
-
-
-def test_an_answer_that_was_cut_says_so_live_and_after_reopening(qtbot, enter, ask, desk):
-    window = enter(desk)
-    cut = "The answer reached its limit of 20 tokens and stops here. Ask it to go on."
-    desk.chat.script = Script(explanation=cut, code="length")
-    page = ask(window, "x")
-    assert note(page.transcript.views[-1]) == cut
-    page.open(page.shown)
-    qtbot.waitUntil(lambda: window.tasks.running == 0)
-    assert note(page.transcript.views[-1]) == cut
-
-
-def test_which_model_answered_is_there_after_reopening(qtbot, enter, ask, desk):
-    window = enter(desk)
-    page = ask(window, "x")
-    live = page.transcript.views[-1].details.text()
-    assert live.startswith("SmolLM2-135M-Instruct Q4_1 · ")
-    page.open(page.shown)
-    qtbot.waitUntil(lambda: window.tasks.running == 0)
-    assert page.transcript.views[-1].details.text() == live
-
-
-def test_a_message_is_copied_by_key_with_its_marking(qtbot, enter, ask, desk):
-    window = enter(desk)
-    desk.chat.script = Script(answer=("**Bold** \u202e",))
-    page = ask(window, "x")
-    for view, text in zip(page.transcript.views, ("x", "**Bold** ⟨U+202E⟩"), strict=True):
-        QApplication.clipboard().clear()
-        assert view.copy.focusPolicy() == Qt.FocusPolicy.StrongFocus
-        assert "Copy this message" in view.copy.accessibleName()
-        view.copy.setFocus()
-        qtbot.keyClick(view.copy, Qt.Key.Key_Return)
-        assert QApplication.clipboard().text() == f"UNCLASSIFIED\n\n{text}"
-        assert view.copy.text() == "Copied"
-
-
-def test_an_answer_that_still_comes_cannot_be_copied_without_its_marking(qtbot, enter, ask, desk):
-    window = enter(desk)
-    desk.chat.script = Script(answer=("part",), wait_for=threading.Event())
-    page = ask(window, "x", wait=False)
-    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
-    assert not page.transcript.views[-1].copy.isVisibleTo(page)
-    page.stop()
-    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
-    assert page.transcript.views[-1].copy.isVisible()
 
 
 def test_the_text_keeps_its_place_when_the_page_is_full(qtbot, enter, ask, desk):

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QTextCursor, QTextDocument
 
-from govdesk.gui.half_written import as_if_ended
 from govdesk.gui.markdown import SafeDocument, plain, rendered
 from govdesk.gui.markdown_lines import open_fence, settled_length, shown_length
 from govdesk.gui.safe_text import SafeText
@@ -285,33 +284,6 @@ def test_a_bold_list_never_jumps_while_it_comes(qtbot):
         assert "`" not in text, BOLD_LIST[: at + 1]
         most = blocks
     assert text == rendered(BOLD_LIST, LIGHT).toPlainText()
-
-
-@pytest.mark.parametrize(
-    ("so_far", "shown"),
-    [
-        ("3. *", ""),
-        ("a\n3. *", "a"),
-        ("a **", "a"),
-        ("a **b", "a **b**"),
-        ("a **b*", "a **b**"),
-        ("a `b *", "a `b *`"),
-        ("2 * 3", "2 * 3"),
-        ("snake_case", "snake_case"),
-        (r"\*a", r"\*a"),
-        ("```\na **b", "```\na **b"),
-        ("```\na\n``", "```\na\n"),
-    ],
-)
-def test_a_half_written_text_is_shown_as_what_it_becomes(so_far, shown):
-    assert as_if_ended(so_far) == shown
-
-
-@given(st.text(alphabet="ab12. \n*_`-#>~|\\(", max_size=60))
-@settings(max_examples=200, deadline=None)
-def test_any_half_written_text_keeps_its_letters(text):
-    shown = as_if_ended(text)
-    assert [c for c in shown if c in "ab"] == [c for c in text if c in "ab"]
 
 
 def test_streamed_lines_look_like_the_whole(qtbot):
