@@ -169,6 +169,7 @@ class Script:
     reading: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))
     outcome: Outcome = Outcome.COMPLETED
     explanation: str = ""
+    code: str = ""
     before: Exception | None = None
     during: Exception | None = None
     step_seconds: float = 0.0
@@ -235,7 +236,19 @@ class FakeChat:
             if outcome is not Outcome.FAILED:
                 usage = Usage(40, 40, 20, 0.4, 1.0)
         self._store.add(
-            identity, Message(Role.ASSISTANT, text, turn, now, "U", script.answer_findings, outcome)
+            identity,
+            Message(
+                Role.ASSISTANT,
+                text,
+                turn,
+                now,
+                "U",
+                script.answer_findings,
+                outcome,
+                script.code,
+                MODEL,
+                usage,
+            ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(

@@ -41,6 +41,26 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model that answers."""
+
+    name: str
+    digest: ModelDigest
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused)."""
+
+    prompt_tokens: int = 0
+    read_tokens: int = 0
+    answer_tokens: int = 0
+    first_token_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One stored message; `text` is after redaction, `findings` say what was found (never the value)."""
 
@@ -54,6 +74,10 @@ class Message:
     """Set on the assistant's message once the turn has ended."""
     code: str = ""
     """Why it ended so, where that is known: the stable code that the record has too."""
+    model: ModelInfo | None = None
+    """Which model answered, where that is known."""
+    usage: Usage = Usage()
+    """Tokens and seconds of the turn, on the assistant's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +128,6 @@ class SearchHit:
     snippet: str
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """The model that answers."""
-
-    name: str
-    digest: ModelDigest
-    context_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused)."""
-
-    prompt_tokens: int = 0
-    read_tokens: int = 0
-    answer_tokens: int = 0
-    first_token_seconds: float = 0.0
-    total_seconds: float = 0.0
-
-
 # Events of one turn, in the order in which they can come: Decided, Reading*, Released*, Ended.
 
 
@@ -170,7 +174,7 @@ class Ended:
     usage: Usage
     record: RecordSeq
     explanation: str = ""
-    """For denied, failed and interrupted turns: what happened, what was kept, what to do next."""
+    """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -45,8 +45,8 @@ _CHECKING = "Checking the message…"
 _ELSEWHERE = "An answer is still coming in another conversation."
 _LOADING_MODEL = "Loading the model… You can write in the meantime."
 _NO_WORDS = "The model ended without an answer. Ask in another way."
-_KEPT = "Your text is still in the message box."
-_BACK = "Your text is back in the message box."
+_KEPT = "Your text was left in the message box."
+_BACK = "Your text was put back in the message box."
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class ChatPage(QWidget):
         self._shown: ConversationId | None = None
         self._messages: tuple[Message, ...] = ()
         self._running: _Running | None = None
-        self._exact: dict[ConversationId, int] = {}
+        self._exact: dict[ConversationId, tuple[int, TurnId]] = {}  # tokens counted, up to which turn
         self._context_tokens = 0
         self._model_ready = False
         self._when_ended: list[Callable[[], None]] = []
@@ -185,11 +185,18 @@ class ChatPage(QWidget):
         else:
             why = "" if self._model_ready else _LOADING_MODEL
         self.composer.block(why)
+        counted, rest = self._counted()
+        estimate = sum(estimated_tokens(message.text) for message in rest)
+        self.composer.set_context(counted + estimate, self._context_tokens, exact=not rest)
+
+    def _counted(self) -> tuple[int, tuple[Message, ...]]:
+        """How many tokens the model counted on screen, and the messages that it has not counted yet."""
         exact = None if self._shown is None else self._exact.get(self._shown)
-        estimate = sum(estimated_tokens(message.text) for message in remembered(self._messages))
-        used = estimate if exact is None else exact
-        is_exact = exact is not None or not self._messages
-        self.composer.set_context(used, self._context_tokens, exact=is_exact)
+        if exact is None:
+            return 0, remembered(self._messages)
+        tokens, turn = exact
+        last = max((i for i, message in enumerate(self._messages) if message.turn == turn), default=-1)
+        return tokens, remembered(self._messages[last + 1 :])
 
     # ── the turn ──
 
@@ -236,7 +243,6 @@ class ChatPage(QWidget):
         if not running.denied:
             self.composer.clear()
         self.composer.set_running(running=True, text_fixed=False)
-        self._exact.pop(event.conversation, None)  # from now on there is more than was counted
         if self._shown == event.conversation:
             message = self._message(Role.USER, event.prompt, event.turn)
             if not running.denied:
@@ -265,7 +271,8 @@ class ChatPage(QWidget):
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
         if event.usage.prompt_tokens:
-            self._exact[event.conversation] = event.usage.prompt_tokens + event.usage.answer_tokens
+            tokens = event.usage.prompt_tokens + event.usage.answer_tokens
+            self._exact[event.conversation] = (tokens, event.turn)
         if running.asked is not None:
             running.asked.set_findings(event.prompt_findings)
             running.asked.set_marking(event.marking)
@@ -274,9 +281,7 @@ class ChatPage(QWidget):
             running.answer.set_findings(event.answer_findings)
             running.answer.set_marking(event.marking)
             running.answer.set_note(note)
-            name = "" if event.model is None else event.model.name
-            details = " · ".join(part for part in (name, words.speed(event.usage)) if part)
-            running.answer.set_details(details)
+            running.answer.set_details(words.details(event.model, event.usage))
         elif running.asked is not None:
             running.asked.set_note(note)
         announce(self, note or f"Answer: {event.text}")

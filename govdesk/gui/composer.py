@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtCore import QMimeData, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QTextCursor
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QPlainTextEdit,
+    QProgressBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.text import visible
 from govdesk.gui import words
 from govdesk.gui.estimate import estimated_tokens
-from govdesk.gui.parts import OneLine, announce, button, label, restyle
+from govdesk.gui.parts import Button, OneLine, announce, button, label, restyle
 
 LARGE_PASTE_CHARACTERS = 20_000
 """A longer paste is kept beside the box: one line of two million characters takes minutes to lay out."""
@@ -24,6 +32,7 @@ _HIDDEN = (
     "The text held hidden characters, which can make it look different from what it says. They are written "
     "out now, as in ⟨U+202E⟩: what you see is what is sent."
 )
+_STOP, _STOPPING = "Stop", "Stopping…"
 _WAIT = "An answer is still coming. Wait for it, or stop it; your text stays here."
 
 
@@ -83,6 +92,28 @@ class MessageBox(QPlainTextEdit):
         self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + margins)
 
 
+class _StopButton(Button):
+    """As wide as its longest words, whichever it shows."""
+
+    def __init__(self) -> None:
+        super().__init__(_STOP)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAutoDefault(False)
+        self.setAccessibleName("Stop the answer")
+        self.setToolTip("Esc")
+        self.setAccessibleDescription("Esc")
+
+    def sizeHint(self) -> QSize:
+        """Room for both words."""
+        width = self.fontMetrics().horizontalAdvance
+        more = max(width(_STOP), width(_STOPPING)) - width(self.text())
+        return super().sizeHint() + QSize(more, 0)
+
+    def minimumSizeHint(self) -> QSize:
+        """No narrower."""
+        return self.sizeHint()
+
+
 class Composer(QFrame):
     """Box, Send and Stop, context meter, network state.
 
@@ -99,6 +130,7 @@ class Composer(QFrame):
         super().__init__()
         self.setObjectName("composer")
         self._pasted = ""
+        self._sent = ("", "")
         self._used_tokens = 0
         self._used_is_exact = True
         self._context_tokens = 0
@@ -120,7 +152,7 @@ class Composer(QFrame):
         self.paste_row.hide()
         self.send_button = button("Send", "primary", name="Send the message", tip="Enter")
         self.send_button.clicked.connect(self._send)
-        self.stop_button = button("Stop", name="Stop the answer", tip="Esc")
+        self.stop_button = _StopButton()
         self.stop_button.clicked.connect(self.stop)
         self.stop_button.hide()
         self.why_not = label("", "muted")
@@ -136,10 +168,14 @@ class Composer(QFrame):
         self.network_button.clicked.connect(self.network)
         middle = QHBoxLayout()
         middle.addWidget(self.box, 1)
-        buttons = QVBoxLayout()
-        buttons.addStretch(1)
-        buttons.addWidget(self.send_button)
-        buttons.addWidget(self.stop_button)
+        # One place, as wide as the widest of both: the box beside it keeps its width.
+        buttons = QGridLayout()
+        buttons.setRowStretch(0, 1)
+        for either in (self.send_button, self.stop_button):
+            size = either.sizePolicy()
+            size.setRetainSizeWhenHidden(True)
+            either.setSizePolicy(size)
+            buttons.addWidget(either, 1, 0)
         middle.addLayout(buttons)
         foot = QHBoxLayout()
         foot.addWidget(self.meter)
@@ -158,8 +194,7 @@ class Composer(QFrame):
     @property
     def prompt(self) -> str:
         """What would be sent: the box, then the large paste."""
-        typed = self.box.toPlainText()
-        return "\n\n".join(part for part in (typed, self._pasted) if part.strip())
+        return _joined(self.box.toPlainText(), self._pasted)
 
     def clear(self) -> None:
         """The prompt is on its way: empty the box."""
@@ -175,10 +210,12 @@ class Composer(QFrame):
         """
         if self.prompt:
             return False
-        if len(text) > LARGE_PASTE_CHARACTERS:
-            self._set_paste(text)
-        else:
-            self.box.setPlainText(text)
+        typed, pasted = self._sent
+        if text != _joined(typed, pasted):
+            typed, pasted = ("", text) if len(text) > LARGE_PASTE_CHARACTERS else (text, "")
+        self._set_paste(pasted)
+        if typed:
+            self.box.setPlainText(typed)
             self.box.moveCursor(QTextCursor.MoveOperation.End)
         return True
 
@@ -194,13 +231,15 @@ class Composer(QFrame):
         self.send_button.setVisible(not running)
         self.stop_button.setVisible(running)
         self.stop_button.setEnabled(running)
-        self.stop_button.setText("Stop")
+        self.stop_button.setText(_STOP)
         self.box.setReadOnly(text_fixed)
         self.drop_paste.setEnabled(not text_fixed)
+        if not running and self._said == _WAIT:
+            self.say("")
 
     def set_stopping(self) -> None:
         """Stop was asked for."""
-        self.stop_button.setText("Stopping…")
+        self.stop_button.setText(_STOPPING)
         self.stop_button.setEnabled(False)
 
     def block(self, why: str) -> None:
@@ -258,6 +297,7 @@ class Composer(QFrame):
             return
         if not self.send_button.isEnabled():
             return
+        self._sent = (visible(self.box.toPlainText()), visible(self._pasted))
         shown = visible(prompt)
         if shown != prompt:  # typed or dropped in by other ways than a paste
             self.clear()
@@ -282,6 +322,10 @@ class Composer(QFrame):
         self._measure()
         if changed:
             self.edited.emit()
+
+
+def _joined(typed: str, pasted: str) -> str:
+    return "\n\n".join(part for part in (typed, pasted) if part.strip())
 
 
 def _limit() -> str:

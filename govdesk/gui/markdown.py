@@ -24,6 +24,7 @@ from PySide6.QtGui import (
     QTextFormat,
     QTextFrame,
     QTextFrameFormat,
+    QTextList,
     QTextTable,
 )
 
@@ -36,6 +37,10 @@ _LINE_SEPARATOR = "\u2028"
 _MARKS = re.compile(re.escape(LINE_MARK) + "(?:  )?")  # the blanks of a break that a code span made words of
 _HEADING_STEPS = {1: 2, 2: 1}
 """Font size steps above the text's; deeper headings are bold alone."""
+_INDENT = 24
+"""Pixels that a list in a list, or a quotation in one, stands further in."""
+_MAX_LEVEL = 6
+"""Deeper ones stand no further in: words must not leave the page, however deep a model nests them."""
 
 
 class SafeDocument(QTextDocument):
@@ -45,6 +50,7 @@ class SafeDocument(QTextDocument):
         super().__init__()
         self.setUndoRedoEnabled(False)
         self.setDocumentMargin(2)
+        self.setIndentWidth(_INDENT)
 
     def loadResource(self, kind: int, name: QUrl | str) -> object:
         """Answer every request with something empty, so that Qt looks no further.
@@ -80,6 +86,7 @@ def rendered(untrusted_markdown: str, theme: Theme) -> SafeDocument:
     _join_lines(document)
     _disarm(document)
     _shape(document, theme)
+    _limit_indents(document)
     return document
 
 
@@ -189,6 +196,27 @@ def _shape(document: QTextDocument, theme: Theme) -> None:
             cursor.mergeCharFormat(change)
         block = block.next()
     _shape_tables(document.rootFrame(), theme)
+
+
+def _limit_indents(document: QTextDocument) -> None:
+    cursor = QTextCursor(document)
+    block = document.begin()
+    while block.isValid():
+        shape = block.blockFormat()
+        inside: QTextList | None = block.textList()
+        level = min(shape.indent() if inside is None else inside.format().indent(), _MAX_LEVEL)
+        if inside is not None and inside.format().indent() > level:
+            list_format = inside.format()
+            list_format.setIndent(level)
+            inside.setFormat(list_format)
+        quotes = shape.intProperty(QTextFormat.Property.BlockQuoteLevel)
+        if quotes or shape.indent() > _MAX_LEVEL:
+            shape.setIndent(min(shape.indent(), _MAX_LEVEL))
+            shape.setLeftMargin(min(quotes, _MAX_LEVEL - level) * _INDENT)
+            shape.setRightMargin(0)
+            cursor.setPosition(block.position())
+            cursor.setBlockFormat(shape)
+        block = block.next()
 
 
 def _shape_tables(frame: QTextFrame, theme: Theme) -> None:

@@ -14,6 +14,8 @@ LINE_MARK = " \u2028"
 """At the end of a line that goes on; a blank first, so that emphasis can close before it."""
 _HARD_BREAK = "  "
 _ITEM = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
+_ITEM_IN_ITEM = re.compile(r"([\s>]*(?:[-*+]|\d{1,9}[.)])\s+)(?:([-*+])|(\d{1,9})([.)]))(?=\s|$)")
+_RULE = re.compile(r"\s*(?:(?:-\s*){3,}|(?:\*\s*){3,})")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:\s|$)")
 _DEFINITION = re.compile(r" {0,3}\[[^\]]+\]:")
 _INDENTED = re.compile(r"(?: {4}| {0,3}\t)")
@@ -52,6 +54,8 @@ def as_written(markdown: str) -> str:
             written.append(line)
             continue
         line = _MATHS.sub(_keep_backslash, line)  # noqa: PLW2901
+        if not _RULE.fullmatch(line):  # `1. 1. 2.` is an item with numbers in it, not lists in lists
+            line = _ITEM_IN_ITEM.sub(r"\1\3\\\2\4", line, count=1)  # noqa: PLW2901
         goes_on = bool(following.strip()) and not fence_after("", following) and not in_list
         if goes_on and "|" not in line and not any(p.match(line) for p in (_HEADING, _DEFINITION)):
             plain = line.rstrip().removesuffix("\\")

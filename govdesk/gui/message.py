@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
@@ -13,7 +13,7 @@ from govdesk.domain.turn import Message, Reading, Role
 from govdesk.gui import words
 from govdesk.gui.markdown import plain, rendered
 from govdesk.gui.markdown_lines import shown_length
-from govdesk.gui.parts import OneLine, button, label
+from govdesk.gui.parts import OneLine, announce, button, label
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.streaming import LiveText
 from govdesk.gui.theme import Theme
@@ -25,6 +25,8 @@ SHOWN_CELLS = 600
 _HELD_CHARACTER_WIDTH = 6
 _MAX_HELD_WIDTH = 360
 _CHIP_WIDTH = 90
+_COPY = "Copy"
+_SAID_MS = 2000
 
 
 class MessageView(QFrame):
@@ -55,6 +57,9 @@ class MessageView(QFrame):
         self.chip.setMinimumWidth(_CHIP_WIDTH)
         self.chip.clicked.connect(lambda: self.why.emit(self._findings))
         self.chip.hide()
+        self.copy = button(_COPY, "quiet", name=f"Copy this message of {who}")
+        self.copy.clicked.connect(self._copy)
+        self.copy.hide()
         self.note = label("", "")
         self._note_frame = QFrame()
         self._note_frame.setObjectName("notice")
@@ -71,14 +76,15 @@ class MessageView(QFrame):
         foot = QHBoxLayout()
         foot.addWidget(self.chip)
         foot.addWidget(self.more)
+        foot.addWidget(self.copy)
         foot.addStretch(1)
         self.column.addLayout(foot)
         self.column.addWidget(self._note_frame)
         # From here on every part has its parent: showing one without would open a window of its own.
         self.set_marking(message.marking)
         self.set_findings(message.findings)
-        how = (words.outcome(message.outcome, message.text), words.reason(message.code))
-        self.set_note(" ".join(part for part in how if part))
+        self.set_note(words.ending(message))
+        self.set_details(words.details(message.model, message.usage))
         self._show_text()
 
     @property
@@ -102,6 +108,7 @@ class MessageView(QFrame):
         """The message's marking, as the record has it."""
         self.mark.setText(visible(marking))
         self.mark.setVisible(bool(marking))
+        self._offer_copy()
 
     def set_details(self, text: str) -> None:
         """Which model, how fast."""
@@ -111,6 +118,18 @@ class MessageView(QFrame):
         """Show another text."""
         self._text = text
         self._show_text()
+        self._offer_copy()
+
+    def _offer_copy(self) -> None:
+        """Only what is whole and marked: no text leaves its marking behind."""
+        self.copy.setVisible(bool(self._text and self.mark.text()))
+
+    def _copy(self) -> None:
+        """The whole text under its marking, as it may be seen; a selection is copied by its own keys."""
+        QApplication.clipboard().setText(f"{self.mark.text()}\n\n{visible(self._text)}")
+        self.copy.setText("Copied")
+        announce(self, "Copied, with its marking.")
+        QTimer.singleShot(_SAID_MS, self.copy, lambda: self.copy.setText(_COPY))
 
     def _show_text(self) -> None:
         mine = self.role is Role.USER
@@ -161,6 +180,8 @@ class LiveMessage(MessageView):
 
     def reading(self, event: Reading) -> None:
         """Prompt progress, in per cent and seconds."""
+        if self._parts:
+            return
         per_cent = min(100, event.done_tokens * 100 // max(1, event.total_tokens))
         seconds = time.monotonic() - self._started
         done, total = words.number(event.done_tokens), words.number(event.total_tokens)
@@ -179,6 +200,7 @@ class LiveMessage(MessageView):
             self._parts.append(text)
             self.body.show()
             self._live.feed(text)
+        if text or held:
             self.status.hide()
             self.progress.hide()
         if held:

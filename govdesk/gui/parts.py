@@ -48,10 +48,17 @@ def label(text: str = "", kind: str = "", *, wrap: bool = True) -> QLabel:
 
 
 class OneLine(QLabel):
-    """One line of plain text that ends in … where there is no room; the tool tip has it whole."""
+    """One line of plain text that ends in … where there is no room; the tool tip has it whole.
 
-    def __init__(self, text: str = "", kind: str = "") -> None:
+    Args:
+        text: the first one.
+        kind: for the style sheet.
+        letters: about how many stay in sight however little room there is.
+    """
+
+    def __init__(self, text: str = "", kind: str = "", letters: int = 4) -> None:
         super().__init__()
+        self._letters = letters
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         if kind:
@@ -64,8 +71,10 @@ class OneLine(QLabel):
         self.setToolTip(self.text())
 
     def minimumSizeHint(self) -> QSize:
-        """A few letters."""
-        return QSize(4 * self.fontMetrics().averageCharWidth(), super().minimumSizeHint().height())
+        """A few letters, or all of a shorter text."""
+        height = super().minimumSizeHint().height()
+        few = self._letters * self.fontMetrics().averageCharWidth()
+        return QSize(min(few, super().sizeHint().width()), height)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """As much as there is room for."""

@@ -13,6 +13,7 @@ import time
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QTextBlockFormat, QTextCharFormat, QTextCursor, QTextDocumentFragment
 
+from govdesk.gui.half_written import as_if_ended
 from govdesk.gui.markdown import SafeDocument, rendered
 from govdesk.gui.markdown_lines import open_fence, settled_length
 from govdesk.gui.safe_text import SafeText
@@ -64,7 +65,7 @@ class LiveText(QObject):
             fence = open_fence(part)
             self._replace(cursor, part)
             self._settle(f"{fence}\n{rest}" if fence else rest)
-        self._replace(cursor, self._tail)
+        self._replace(cursor, as_if_ended(self._tail))
         cursor.endEditBlock()
         spent_ms = int((time.perf_counter() - started) * 1000)
         self._pause_ms = max(FRAME_MS, _SHARE * spent_ms)

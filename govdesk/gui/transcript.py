@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from govdesk.domain.ids import TurnId
 from govdesk.domain.turn import Message
+from govdesk.gui import words
 from govdesk.gui.message import MessageView
 from govdesk.gui.parts import button, label
 from govdesk.gui.theme import Theme
@@ -35,6 +36,8 @@ class Transcript(QScrollArea):
         self.setWidgetResizable(True)
         self.setAccessibleName("Messages")
         self.setMinimumHeight(_SMALLEST_HEIGHT)
+        # Always, or the text would jump sideways when an answer grows past the page.
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._messages: tuple[Message, ...] = ()
         self._first = self._last = 0
@@ -45,11 +48,11 @@ class Transcript(QScrollArea):
         self.earlier.clicked.connect(self._show_earlier)
         self.later.clicked.connect(self._show_later)
         self.empty = QWidget()
-        words = QVBoxLayout(self.empty)
-        words.setContentsMargins(8, 48, 8, 8)
-        words.setSpacing(10)
-        words.addWidget(label(empty_title, "title"))
-        words.addWidget(label(empty_words, "muted"))
+        said = QVBoxLayout(self.empty)
+        said.setContentsMargins(8, 48, 8, 8)
+        said.setSpacing(10)
+        said.addWidget(label(empty_title, "title"))
+        said.addWidget(label(empty_words, "muted"))
         self.column = QVBoxLayout()
         self.column.setSpacing(10)
         middle = QWidget()
@@ -77,6 +80,7 @@ class Transcript(QScrollArea):
         self._floor = 0
         self._follow = True
         bar = self.verticalScrollBar()
+        bar.setEnabled(False)
         bar.rangeChanged.connect(self._range_changed)
         bar.valueChanged.connect(self._moved)
 
@@ -183,9 +187,9 @@ class Transcript(QScrollArea):
 
     def _say_rest(self) -> None:
         before, after = self._first, len(self._messages) - self._last
-        self.earlier.setText(f"Show earlier ({before} more)")
+        self.earlier.setText(f"Show earlier ({words.number(before)} more)")
         self.earlier.setVisible(before > 0)
-        self.later.setText(f"Show later ({after} more)")
+        self.later.setText(f"Show later ({words.number(after)} more)")
         self.later.setVisible(after > 0)
 
     def _bring(self, view: MessageView) -> None:
@@ -193,6 +197,7 @@ class Transcript(QScrollArea):
         self.verticalScrollBar().setValue(max(0, place.top() - 20))
 
     def _range_changed(self, _minimum: int, maximum: int) -> None:
+        self.verticalScrollBar().setEnabled(maximum > 0)  # without a handle when all is on screen
         if self._follow:
             self.verticalScrollBar().setValue(maximum)
 

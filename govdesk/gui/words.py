@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
+from govdesk.chat.endings import CUT, cut_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
-from govdesk.domain.turn import Outcome, Usage
+from govdesk.domain.turn import Message, ModelInfo, Outcome, Usage
 
 _OPERATOR_WORDS = {
     Operator.BLOCK: "stopped the turn",
@@ -73,6 +74,19 @@ def reason(code: str) -> str:
     """Why a stored turn ended as it did, by its code; empty for a code without words of its own."""
     family = code.partition(".")[0]
     return _REASON_WORDS.get(code) or _REASON_WORDS.get(family, "")
+
+
+def ending(message: Message) -> str:
+    """All that is said under a stored answer about how its turn ended."""
+    if message.code == CUT:
+        return cut_words(message.model, message.usage)
+    parts = (outcome(message.outcome, message.text), reason(message.code))
+    return " ".join(part for part in parts if part)
+
+
+def details(model: ModelInfo | None, usage: Usage) -> str:
+    """Which model answered, and how fast."""
+    return " · ".join(part for part in ("" if model is None else model.name, speed(usage)) if part)
 
 
 def operator(value: Operator) -> str:

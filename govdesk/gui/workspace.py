@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from govdesk.domain.ids import ConversationId, TurnId
@@ -20,6 +20,10 @@ from govdesk.gui.side import Side
 from govdesk.gui.tasks import Tasks
 
 _SIDE_WIDTH = 270
+_SIDE_SHARE = 3
+"""The side takes at most this part of the window: in a small one there must be room to read."""
+_TITLE_LETTERS = 16
+"""The model's name gives way first, then the side: the title says where one is."""
 
 
 class Workspace(QWidget):
@@ -35,7 +39,7 @@ class Workspace(QWidget):
         self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
         self.drafts.place.connect(self._go_back)
         self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
-        self.title = OneLine("New conversation", "heading")
+        self.title = OneLine("New conversation", "heading", letters=_TITLE_LETTERS)
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
         self.title.setAlignment(left | Qt.AlignmentFlag.AlignVCenter)
         self.mark = label("", "mark", wrap=False)
@@ -69,6 +73,11 @@ class Workspace(QWidget):
         self.side.refresh()
         self.drafts.restore()
         self._load_model()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The side gives way."""
+        super().resizeEvent(event)
+        self.side.setMaximumWidth(max(self.side.minimumSizeHint().width(), self.width() // _SIDE_SHARE))
 
     def leave(self) -> None:
         """The window leaves the session: keep the draft, and stop the running turn."""

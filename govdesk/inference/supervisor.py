@@ -300,16 +300,11 @@ class Supervisor:
 
     def _ended_as(self, end: WorkerEnded | None) -> WorkerError:
         code = "worker.crashed"
-        detail = ""
-        if end is not None and end.signal:
-            with contextlib.suppress(ValueError):
-                detail = f" ({signal.Signals(end.signal).name})"
-            code = "worker.killed" if end.signal == signal.SIGKILL else code
+        if end is not None and end.signal == signal.SIGKILL:
+            code = "worker.killed"
         self._failure_record(code)
         why = " Perhaps the machine ran out of memory." if code == "worker.killed" else ""
-        return words.worker_failed(
-            f"The part of GovDesk that runs the model ended unexpectedly{detail}.{why}", code
-        )
+        return words.worker_failed(f"The part of GovDesk that runs the model ended unexpectedly.{why}", code)
 
     def _ended_before_hello(self, channel: WorkerChannel) -> GovDeskError:
         """A worker that cannot have its walls ends before it says anything."""

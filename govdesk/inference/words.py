@@ -45,8 +45,8 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
     if frame.code == "context.full":
         about = "about " if frame.estimated else ""
         return UsageError(
-            f"The conversation has {about}{frame.prompt_tokens} tokens; the model can see "
-            f"{frame.context_tokens}. Nothing was cut, and nothing was answered.",
+            f"The conversation has {about}{frame.prompt_tokens:,} tokens; the model can see "
+            f"{frame.context_tokens:,}. Nothing was cut, and nothing was answered.",
             code="context.full",
             kept=_KEPT,
             todo="Shorten the message, or start a new conversation.",

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import sqlite_utils
 
 from govdesk.crypto import random_bytes
-from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
+from govdesk.domain.ids import ConversationId, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.redaction import Finding
 from govdesk.domain.turn import Conversation, Message, ModelInfo, Outcome, Role, SearchHit, Usage
 from govdesk.errors import BugError, GovDeskError, UsageError
@@ -74,14 +75,16 @@ class EncryptedConversations:
             seq = _conversation(sql, conversation)
             rows = sql.execute(
                 "SELECT m.role, m.text, t.id, m.created_utc_ns, t.marking, m.findings, t.outcome, t.code,"
-                " t.seq FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
+                " t.model_name, t.model_digest, t.model_context_tokens, t.prompt_tokens, t.read_tokens,"
+                " t.answer_tokens, t.first_token_seconds, t.total_seconds, t.seq"
+                " FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
                 " WHERE t.conversation = ? ORDER BY m.seq",
                 (seq,),
             ).fetchall()
             streaming = {
-                turn: _parts(sql, turn)
-                for role, _, _, _, _, _, outcome, _, turn in rows
-                if outcome is None and role == Role.ASSISTANT.value
+                row[-1]: _parts(sql, row[-1])
+                for row in rows
+                if row[6] is None and row[0] == Role.ASSISTANT.value
             }
         return tuple(_message(row, streaming) for row in rows)
 
@@ -287,10 +290,10 @@ def _forget_title(sql: sqlite_utils.Database, seq: int) -> None:
     )
 
 
-def _message(
-    row: tuple[str, str, str, int, str, str, str | None, str | None, int], streaming: dict[int, str]
-) -> Message:
-    role, text, turn, created, marking, findings, outcome, code, turn_seq = row
+def _message(row: tuple[Any, ...], streaming: dict[int, str]) -> Message:
+    role, text, turn, created, marking, findings, outcome, code, name, digest, context, *numbers, turn_seq = (
+        row
+    )
     answer = role == Role.ASSISTANT.value
     try:
         return Message(
@@ -302,6 +305,8 @@ def _message(
             findings=_FINDINGS.decode(findings),
             outcome=Outcome(outcome) if answer and outcome is not None else None,
             code=(code or "") if answer else "",
+            model=ModelInfo(name, ModelDigest(digest), context) if answer and name is not None else None,
+            usage=Usage(*numbers) if answer and None not in numbers else Usage(),
         )
     except (msgspec.DecodeError, ValueError):
         raise faults.damaged("a message's row is not of its shape") from None

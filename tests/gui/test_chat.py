@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
 from govdesk.domain.ids import TurnId
 from govdesk.domain.redaction import Operator
-from govdesk.domain.turn import Message, Outcome, Role
+from govdesk.domain.turn import Message, Outcome, Reading, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
 from govdesk.gui.dialogs import MarkedDialog
 from govdesk.gui.estimate import estimated_tokens
@@ -82,6 +82,36 @@ def test_held_text_is_a_grey_block(qtbot, enter, ask, desk):
     gate.set()
     qtbot.waitUntil(lambda: not page.running)
     assert not page.transcript.views[-1].held.isVisible()
+
+
+def test_reading_is_not_spoken_of_once_text_or_a_held_block_is_there(qtbot, enter, ask, desk):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=("",), held=11, wait_for=gate)
+    page = ask(window, "x", wait=False)
+    qtbot.waitUntil(lambda: any(h.isVisible() for h in page.findChildren(QFrame, "held")))
+    answer = page.transcript.views[-1]
+    assert not answer.status.isVisible()
+    answer.release("text", 0)
+    answer.reading(Reading(2, 2))
+    assert not answer.status.isVisible()
+    assert not answer.progress.isVisible()
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+
+
+def test_the_text_keeps_its_place_when_the_page_is_full(qtbot, enter, ask, desk):
+    window = enter(desk)
+    page = ask(window, "x")
+    before = page.transcript.viewport().width()
+    bar = page.transcript.verticalScrollBar()
+    assert bar.isVisible()
+    assert not bar.isEnabled()
+    desk.chat.script = Script(answer=("line\n\n" * 100,))
+    ask(window, "y")
+    assert bar.maximum() > 0
+    assert bar.isEnabled()
+    assert page.transcript.viewport().width() == before
 
 
 @pytest.mark.parametrize("by_key", [True, False])

@@ -6,11 +6,12 @@ import pytest
 from PySide6.QtCore import QMimeData, Qt, QUrl
 
 from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
+from govdesk.domain.turn import Outcome
 from govdesk.errors import WorkerError
 from govdesk.gui.composer import LARGE_PASTE_CHARACTERS
 from govdesk.gui.estimate import estimated_tokens
 from govdesk.gui.message import SHOWN_CHARACTERS
-from tests.fakes import FakeDesk, Script
+from tests.fakes import DENY, FakeDesk, Script
 
 
 def test_enter_sends_and_shift_enter_makes_a_line(qtbot, enter, desk):
@@ -125,7 +126,7 @@ def test_the_meter_counts_the_running_turn_as_an_estimate(qtbot, enter, ask, des
     desk.chat.script = Script(answer=("An answer.",), wait_for=gate)
     ask(window, "word " * 40, wait=False)
     qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
-    known = sum(estimated_tokens(text) for text in ("first", "Hello there.", "word " * 40))
+    known = 60 + estimated_tokens("word " * 40)
     assert meter(page) == f"context about {known} of 8,192 tokens (estimate)"
     gate.set()
     qtbot.waitUntil(lambda: not page.running)
@@ -144,6 +145,57 @@ def test_the_meter_is_an_estimate_after_a_turn_that_failed(qtbot, enter, ask, de
     fresh.workspace._desk.chat.script = Script(answer=("Half",), during=WorkerError("The model ended."))
     ask(fresh, "word " * 40)
     assert "(estimate)" in meter(other)
+
+
+@pytest.mark.parametrize("how", ["denied", "failed"])
+def test_the_meter_keeps_its_count_after_a_turn_that_was_refused(enter, ask, desk, how):
+    window = enter(desk)
+    page = ask(window, "first")
+    scripts = {
+        "denied": Script(decision=DENY),
+        "failed": Script(answer=(), outcome=Outcome.FAILED, explanation="It does not fit."),
+    }
+    desk.chat.script = scripts[how]
+    ask(window, "word " * 40)
+    assert meter(page) == f"context about {60 + estimated_tokens('word ' * 40)} of 8,192 tokens (estimate)"
+    page.composer.clear()
+    assert meter(page) == "context 60 of 8,192 tokens"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.COMPLETED])
+def test_a_paste_comes_back_as_a_paste_and_typed_words_as_typed(enter, ask, desk, outcome):
+    window = enter(desk)
+    composer = window.workspace.page.composer
+    pasted = "word " * 20_000
+    composer.box.large_paste.emit(pasted)
+    desk.chat.script = Script(answer=(), outcome=outcome, explanation="It does not fit.")
+    ask(window, "Summarise:")
+    assert desk.chat.prompts == [f"Summarise:\n\n{pasted}"]
+    if outcome is Outcome.COMPLETED:
+        assert composer.prompt == ""
+        return
+    assert composer.box.toPlainText() == "Summarise:"
+    assert "100,000 characters" in composer.paste_words.text()
+    assert composer.prompt == f"Summarise:\n\n{pasted}"
+
+
+def test_the_box_keeps_its_width_whichever_button_is_there(qtbot, enter, desk):
+    window = enter(desk)
+    composer = window.workspace.page.composer
+    widths = set()
+
+    def look():
+        qtbot.wait(10)
+        widths.add(composer.box.width())
+
+    look()
+    composer.set_running(running=True, text_fixed=False)
+    look()
+    composer.set_stopping()
+    look()
+    composer.set_running(running=False, text_fixed=False)
+    look()
+    assert len(widths) == 1
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -180,6 +232,7 @@ def test_enter_while_an_answer_runs_says_why_nothing_happens(qtbot, enter, ask, 
     assert page.composer.box.toPlainText() == "next"
     page.stop()
     qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert not page.composer.why_not.isVisible()
 
 
 def test_sending_waits_for_the_model_but_writing_does_not(qtbot, enter, desk):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import QPoint, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QTextDocument
+from PySide6.QtGui import QDesktopServices, QTextCursor, QTextDocument
 
 from govdesk.gui.markdown import SafeDocument, plain, rendered
 from govdesk.gui.markdown_lines import open_fence, settled_length, shown_length
@@ -211,6 +211,79 @@ def test_an_images_words_are_shown():
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_mark_of_ours_is_ever_left(qapp, text):
     assert "\u2028" not in rendered(text, LIGHT).toPlainText()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "- " * 40 + "hidden",
+        "> " * 40 + "hidden",
+        "".join(f"{i}. " for i in (1, *range(1, 23))) + "hidden",
+        "> - " * 20 + "hidden",
+        "- > " * 20 + "hidden",
+        "\n".join("  " * i + f"- item {i}" for i in range(30)),
+        "\n".join("   " * i + f"1. > item {i}\n" for i in range(30)),
+    ],
+)
+def test_no_words_leave_the_page_however_deep_they_nest(qtbot, source):
+    view = SafeText("text")
+    qtbot.addWidget(view)
+    view.resize(320, 100)
+    view.show_document(rendered(source, LIGHT))
+    view.show()
+    width = view.viewport().width()
+    cursor = QTextCursor(view.document())
+    seen = 0
+    while True:
+        place = view.cursorRect(cursor)
+        assert place.left() >= 0
+        assert place.right() <= width, cursor.position()
+        seen += 1
+        if not cursor.movePosition(QTextCursor.MoveOperation.NextCharacter):
+            break
+    assert seen == view.document().characterCount()
+    assert "hidden" in view.toPlainText() or "item 29" in view.toPlainText()
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("1. 1. 2. three", "1. 2. three"),
+        ("- - x", "- x"),
+        ("> - + x", "+ x"),
+        ("- 3) x", "3) x"),
+        ("- **bold** x", "bold x"),
+        ("- -5 degrees", "-5 degrees"),
+    ],
+)
+def test_a_mark_behind_a_mark_is_a_word(source, seen):
+    assert rendered(source, LIGHT).toPlainText().strip() == seen
+
+
+def test_a_rule_of_marks_is_still_one():
+    assert "-" not in rendered("a\n\n- - -\n\nb", LIGHT).toPlainText()
+
+
+BOLD_LIST = (
+    "To begin:\n\n1. **Clarify the** scope of _it_.\n2. **Ask `who` decides**: the *owner*.\n"
+    "   - **one (1)** and __two__\n   - `a * b` and 2 * 3\n3. ***Both* of** it\n\nSo **far\nas it** goes."
+)
+
+
+def test_a_bold_list_never_jumps_while_it_comes(qtbot):
+    view, streaming = live(qtbot)
+    most = 0
+    for at in range(len(BOLD_LIST)):
+        streaming.feed(BOLD_LIST[at])
+        streaming._frame()
+        text = view.document().toPlainText()
+        blocks = view.document().blockCount()
+        assert blocks >= most, BOLD_LIST[: at + 1]
+        assert "**" not in text, BOLD_LIST[: at + 1]
+        assert "_" not in text, BOLD_LIST[: at + 1]
+        assert "`" not in text, BOLD_LIST[: at + 1]
+        most = blocks
+    assert text == rendered(BOLD_LIST, LIGHT).toPlainText()
 
 
 def test_streamed_lines_look_like_the_whole(qtbot):

@@ -1,7 +1,7 @@
 """Words are never cut and banners never leave the screen, however small it is and however long the words."""
 
 import pytest
-from PySide6.QtCore import QPoint, QRect
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtWidgets import QApplication, QLabel
 
 from govdesk.app import new_profile
@@ -214,3 +214,17 @@ def test_dialogs_fit_the_screen(qtbot, qapp, monkeypatch):
         assert not list(cut_labels(made)) or made.height() >= room.height() - 60
         made.close()
     QApplication.processEvents()
+
+
+def test_the_title_stays_in_sight_in_the_smallest_window(qtbot, enter, desk):
+    title = "Which harbour is the best choice for the fleet?"
+    desk.store.put(title, [], "UNCLASSIFIED//FOUO")
+    window = enter(desk)
+    window.resize(720, 480)
+    work = window.workspace
+    work._open(work.side.conversations[0], None)
+    qtbot.waitUntil(lambda: window.tasks.running == 0)
+    shown = work.title.fontMetrics().elidedText(title, Qt.TextElideMode.ElideRight, work.title.width())
+    assert shown.startswith("Which harbo")
+    assert work.mark.width() >= work.mark.sizeHint().width()
+    assert work.side.width() <= 240

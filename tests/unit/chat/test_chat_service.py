@@ -130,6 +130,7 @@ class Decider:
 class Inference:
     log: Log
     pieces: tuple[object, ...] = ("An answer ", "in parts.")
+    stopped: Stopped = field(default_factory=lambda: Stopped("end", Usage(3, 0, 2)))
     cancelled: bool = False
     left: bool = False
     seen: tuple[tuple[Role, str], ...] = ()
@@ -151,7 +152,7 @@ class Inference:
                 if isinstance(piece, BaseException):
                     raise piece
                 yield Piece(str(piece))
-            yield Stopped("end", Usage(prompt_tokens=3, answer_tokens=2))
+            yield self.stopped
         except GeneratorExit:
             self.left = True
             raise
@@ -259,6 +260,20 @@ def test_the_order_of_a_turn(line: Line) -> None:
     assert ended.text == "An answer in parts."
     assert "".join(line.store.rows[ended.turn]) == ended.text
     assert line.audit.outcomes() == ["completed"]
+
+
+def test_an_answer_that_was_cut_says_so(line: Line) -> None:
+    line.inference.stopped = Stopped("length", Usage(prompt_tokens=3, answer_tokens=512))
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.COMPLETED
+    assert ended.explanation == "The answer reached its limit of 512 tokens and stops here. Ask it to go on."
+    assert line.audit.entries[-1].fields["rule"] == "length"
+
+
+def test_an_answer_that_filled_the_context_says_so(line: Line) -> None:
+    room = MODEL.context_tokens
+    line.inference.stopped = Stopped("length", Usage(prompt_tokens=room - 2, answer_tokens=2))
+    assert f"fills all {room:,} tokens" in _ended(line.run()).explanation
 
 
 def test_no_record_no_inference(line: Line) -> None:

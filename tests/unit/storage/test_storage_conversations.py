@@ -254,6 +254,17 @@ def test_a_closed_history_says_so(store, database):
         assert caught.value.code == "storage.closed"
 
 
+def test_which_model_answered_and_how_long_is_stored_with_its_answer(store):
+    conversation = store.create("t", "", 1)
+    store.begin_turn(conversation, TurnId("a"), "prompt", (), "", "", 1)
+    assert [m.model for m in store.messages(conversation)] == [None, None]
+    model, usage = ModelInfo("a model", ModelDigest("ab" * 48), 8192), Usage(40, 30, 20, 0.5, 1.5)
+    store.finish_turn(TurnId("a"), Outcome.COMPLETED, (), model, usage, RecordSeq(1), 2, "length")
+    asked, answer = store.messages(conversation)
+    assert (asked.model, asked.usage) == (None, Usage())
+    assert (answer.model, answer.usage) == (model, usage)
+
+
 def test_the_code_of_a_turns_end_is_stored_with_its_answer(store):
     conversation = store.create("t", "", 1)
     store.begin_turn(conversation, TurnId("a"), "prompt", (), "", "", 1)
