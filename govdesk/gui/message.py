@@ -176,7 +176,10 @@ class LiveMessage(MessageView):
         self.column.insertWidget(2, self._held_row)
         self.column.insertWidget(3, self.status)
         self.column.insertWidget(4, self.progress)
+        self._begun = False
+        self._held = self._held_shown = 0
         self._live = LiveText(self.body, theme)
+        self._live.framed.connect(self._show_held)
 
     def reading(self, event: Reading) -> None:
         """Prompt progress, in per cent and seconds."""
@@ -195,20 +198,27 @@ class LiveMessage(MessageView):
         self.status.show()
 
     def release(self, text: str, held: int) -> None:
-        """A part of the answer, and how many characters wait behind it."""
+        """A part of the answer, and how many characters wait behind it; both show with the next frame."""
         if text:
             self._parts.append(text)
-            self.body.show()
-            self._live.feed(text)
-        if text or held:
+        if (text or held) and not self._begun:
+            self._begun = True
             self.status.hide()
             self.progress.hide()
-        if held:
-            width = min(_MAX_HELD_WIDTH, held * _HELD_CHARACTER_WIDTH)
+            self.body.show()
+        self._held = held
+        self._live.feed(text)
+
+    def _show_held(self) -> None:
+        if self._held == self._held_shown:
+            return
+        self._held_shown = self._held
+        if self._held:
+            width = min(_MAX_HELD_WIDTH, self._held * _HELD_CHARACTER_WIDTH)
             self.held.resize(width, self._held_row.height())
-            self.held.setToolTip(f"{words.size(held)} held back until the check is done")
+            self.held.setToolTip(f"{words.size(self._held)} held back until the check is done")
             self._held_row.show()
-        self.held.setVisible(held > 0)
+        self.held.setVisible(self._held > 0)
 
     @property
     def so_far(self) -> str:

@@ -8,9 +8,10 @@ the whole answer once, which is then exact.
 
 from __future__ import annotations
 
+import re
 import time
 
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QTextBlockFormat, QTextCharFormat, QTextCursor, QTextDocumentFragment
 
 from govdesk.gui.half_written import as_if_ended
@@ -19,14 +20,26 @@ from govdesk.gui.markdown_lines import open_fence, settled_length
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.theme import Theme
 
-FRAME_MS = 33
+FRAME_MS = 45
+"""A little less than the worker's pieces are apart, so that each has a frame of its own."""
 MAX_TAIL_CHARACTERS = 3000
 _SHARE = 4
 """A frame that took long is followed by a pause this many times as long, so that input is served first."""
 
 
+_WORDS = re.compile(r"(?:[^\W_]|[ ,.;'\"()?])*")
+"""Words, spaces and stops: behind prose they have no shape of their own, and need no rendering."""
+
+
+def _is_prose(tail: str) -> bool:
+    """True when what is shown last is a line of plain words, in a paragraph that is nothing else."""
+    return tail[:1].isalpha() and _WORDS.fullmatch(tail) is not None
+
+
 class LiveText(QObject):
-    """Feeds a `SafeText` with an answer that is still coming."""
+    """Feeds a `SafeText` with an answer that is still coming; `framed` after each frame."""
+
+    framed = Signal()
 
     def __init__(self, view: SafeText, theme: Theme) -> None:
         super().__init__(view)
@@ -34,6 +47,8 @@ class LiveText(QObject):
         self._document = SafeDocument()
         self._anchor = 0
         self._tail = ""
+        self._shown_tail = ""
+        self._framed_at = 0.0
         self._due = QTimer(self)
         self._due.setSingleShot(True)
         self._due.timeout.connect(self._frame)
@@ -41,10 +56,11 @@ class LiveText(QObject):
         view.show_document(self._document)
 
     def feed(self, text: str) -> None:
-        """Take a part of the answer; it shows with the next frame."""
+        """Take a part of the answer; it shows with the next frame: at once after a pause."""
         self._tail += text
         if not self._due.isActive():
-            self._due.start(self._pause_ms)
+            passed_ms = int((time.perf_counter() - self._framed_at) * 1000)
+            self._due.start(max(0, self._pause_ms - passed_ms))
 
     def end(self, text: str) -> None:
         """Show the whole answer in its exact shape."""
@@ -53,7 +69,22 @@ class LiveText(QObject):
 
     def _frame(self) -> None:
         started = time.perf_counter()
+        if self._tail != self._shown_tail:
+            self._render()
+        self.framed.emit()
+        self._framed_at = time.perf_counter()
+        spent_ms = int((self._framed_at - started) * 1000)
+        self._pause_ms = max(FRAME_MS, _SHARE * spent_ms)
+
+    def _render(self) -> None:
+        shown, now = self._shown_tail.rstrip(" "), self._tail.rstrip(" ")
         cursor = QTextCursor(self._document)
+        room = len(now) <= MAX_TAIL_CHARACTERS
+        if room and now.startswith(shown) and _is_prose(shown) and _WORDS.fullmatch(now[len(shown) :]):
+            cursor.movePosition(QTextCursor.MoveOperation.End)
+            cursor.insertText(now[len(shown) :])
+            self._shown_tail = self._tail
+            return
         cursor.beginEditBlock()
         settled = settled_length(self._tail)
         if settled:
@@ -67,8 +98,7 @@ class LiveText(QObject):
             self._settle(f"{fence}\n{rest}" if fence else rest)
         self._replace(cursor, as_if_ended(self._tail))
         cursor.endEditBlock()
-        spent_ms = int((time.perf_counter() - started) * 1000)
-        self._pause_ms = max(FRAME_MS, _SHARE * spent_ms)
+        self._shown_tail = self._tail
 
     def _replace(self, cursor: QTextCursor, markdown: str) -> None:
         """Put this in place of everything behind the anchor."""

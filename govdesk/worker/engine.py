@@ -30,7 +30,7 @@ from govdesk.worker import limits
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
-PIECE_SECONDS = 0.025
+PIECE_SECONDS = 0.05
 """Pieces are sent at most this often: a frame for each token would cost more than it shows."""
 POLL_SECONDS = 0.01
 """The abort callback comes hundreds of times per token and looks at the channel this often."""

@@ -69,6 +69,7 @@ def measure(figures: Figures, rounds: int, tokens: int) -> None:
         for answer in contenders.values():
             answer(16)
         viewed.stalls.clear()
+        viewed.rests.clear()
         seen: dict[str, list[float]] = {name: [] for name in names}
         texts: dict[str, str] = {}
         for number in range(rounds):
@@ -89,5 +90,6 @@ def measure(figures: Figures, rounds: int, tokens: int) -> None:
         added = 1e6 / statistics.median(seen[name]) - 1e6 / limit
         figures.add(f"decode.{name}.added", added, "microseconds per token")
     figures.add("decode.same-text-as-bare", float(texts["line"] == texts["bare"]), "1 = yes")
+    figures.spread("view.at-rest", [1000 * seconds for seconds in viewed.rests], "ms after the last text")
     figures.add("view.event-loop.p99", 1000 * stalls[int(0.99 * len(stalls))], "ms between looks")
     figures.add("view.event-loop.max", 1000 * stalls[-1], "ms between looks")

@@ -109,7 +109,7 @@ class WholeLine:
 class Viewed:
     """The same line with its view: a real chat page, off screen, until the last word is laid out."""
 
-    TICK_MS = 5
+    TICK_MS = 10
 
     def __init__(self, line: WholeLine) -> None:
         from PySide6.QtCore import QEventLoop, QTimer
@@ -129,6 +129,9 @@ class Viewed:
         self._ended: Ended | None = None
         self.stalls: list[float] = []
         """Seconds between two looks of the event loop at its timers, while answers came."""
+        self.rests: list[float] = []
+        """Seconds from the last released text to the page at rest."""
+        self._last = 0.0
         self._looked = 0.0
         history = AuditedHistory(line.store, line.audit, line.policy.policy.system_high, line.policy.stamp)
         self._page = ChatPage(self, history, Tasks())  # type: ignore[arg-type]
@@ -144,8 +147,9 @@ class Viewed:
         """The chat that the page is given: the real one, its sampling fixed, its first text timed."""
         sampling = Sampling(max_tokens=self._tokens, temperature=0.0)
         for event in self._line.chat.run_turn(conversation, prompt, sampling):
-            if isinstance(event, Released) and not self._started:
-                self._started = time.perf_counter()
+            if isinstance(event, Released):
+                self._last = time.perf_counter()
+                self._started = self._started or self._last
             if isinstance(event, Ended):
                 self._ended = event
             yield event
@@ -155,8 +159,11 @@ class Viewed:
         self._line.chat.cancel()
 
     def answer(self, tokens: int) -> tuple[int, float, str]:
-        """One turn typed into the page: tokens, seconds from the first released text to the page at rest
-        (last word laid out, answer stored, outcome recorded), the text."""
+        """One turn typed into the page, which shows it as it comes: as `WholeLine.answer`.
+
+        What comes after the last released text (its frame, the answer in its exact shape, storage, the
+        outcome's record) is in `rests`.
+        """
         self._tokens, self._started, self._ended = tokens, 0.0, None
         self._page.new()
         self._page.composer.box.setPlainText(PROMPT)
@@ -166,7 +173,8 @@ class Viewed:
         self._loop.exec()
         self._tick.stop()
         assert self._ended is not None
-        return self._ended.usage.answer_tokens, time.perf_counter() - self._started, self._ended.text
+        self.rests.append(time.perf_counter() - self._last)
+        return self._ended.usage.answer_tokens, self._last - self._started, self._ended.text
 
     def _look(self) -> None:
         now = time.perf_counter()

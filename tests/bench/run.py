@@ -20,8 +20,8 @@ from tests.bench.figures import Figures
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--tokens", type=int, default=192)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--only", choices=("redaction", "turn", "history", "decode"))
     parsed = parser.parse_args()
     figures = Figures()

@@ -1,5 +1,7 @@
 """Model output is shown as text with a shape: nothing loads, opens, runs or hides."""
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -387,3 +389,43 @@ def test_parts_join_until_the_next_frame(qtbot, monkeypatch):
         streaming.feed("w ")
     qtbot.wait(120)
     assert len(frames) <= 2
+
+
+MIXED = (
+    "A harbour town lives by the sea, and its people (most of them) fish. They wake early; boats leave at dawn.\n\n"
+    "Été: with *stars*, `code` and more words behind, then 1. no list, www.example.gov or a_b and C:\\path.\n"
+    "A second line, a third\nand a word\n\n1. one, then words\n2. two (words)\n\n> quoted words, and more\n\n"
+    "| a | b |\n|---|---|\n| words | more words |\n\n```\ncode words, more\n```\n\nThe end, at last."
+)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plain_words_look_the_same_whether_appended_or_rendered(qtbot, monkeypatch, seed):
+    view, streaming = live(qtbot)
+    plainly, rendering = live(qtbot)
+    source = random.Random(seed)
+    at = 0
+    while at < len(MIXED):
+        part = MIXED[at : at + source.choice((1, 2, 5, 9, 30))]
+        at += len(part)
+        for one in (streaming, rendering):
+            one.feed(part)
+        streaming._frame()
+        with monkeypatch.context() as patch:
+            patch.setattr("govdesk.gui.streaming._is_prose", lambda _tail: False)
+            rendering._frame()
+        assert view.document().toHtml() == plainly.document().toHtml(), MIXED[:at][-40:]
+
+
+def test_plain_words_are_appended_and_marks_are_rendered(qtbot, monkeypatch):
+    view, streaming = live(qtbot)
+    calls = []
+    monkeypatch.setattr(streaming, "_replace", lambda *_: calls.append(1))
+    for part in ("Words", " and more words,", " (so many) of them."):
+        streaming.feed(part)
+        streaming._frame()
+    assert len(calls) == 1
+    streaming.feed(" Now *marks*")
+    streaming._frame()
+    assert len(calls) == 2
+    del view
