@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from govdesk.domain.decision import Decision
@@ -175,7 +174,6 @@ class Ended:
     record: RecordSeq
     explanation: str = ""
     """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
-    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 TurnEvent = Decided | Reading | Released | Ended
