@@ -110,8 +110,9 @@ def turn(
             output.aside(terminal_safe(ended.explanation) + "\n")
         if ended.outcome is Outcome.CANCELLED:
             output.aside("Stopped.\n")
-        if redacted := _findings(ended):
-            output.aside("redacted: " + ", ".join(f"{t} × {n}" for t, n in redacted.items()) + "\n")
+        if findings := _findings(ended):
+            what = "found" if ended.outcome is Outcome.DENIED else "redacted"
+            output.aside(f"{what}: {', '.join(f'{t} × {n}' for t, n in findings.items())}\n")
     return ended
 
 

@@ -10,7 +10,7 @@ import pytest
 from govdesk.cli import ask, output
 from govdesk.domain.ids import ConversationId
 from govdesk.errors import UsageError
-from tests.fakes import PASSPHRASE, FakeDesk, Script, finding
+from tests.fakes import DENY, PASSPHRASE, FakeDesk, Script, finding
 
 
 class Bytes:
@@ -46,6 +46,12 @@ def test_marking_and_warning_stand_before_and_what_was_redacted_after(desk, caps
     before, after = said.err.splitlines()
     assert before == f"{desk.policy.policy.system_high}   {desk.policy.warning}"
     assert after == "redacted: US_SSN × 2, PHONE_NUMBER × 1"
+
+
+def test_what_stopped_a_prompt_was_found_not_redacted(desk, capsys):
+    desk.chat.script = Script(decision=DENY, prompt_findings=(finding("MARKING"),))
+    assert ask.run(parsed(), desk) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "found: MARKING × 1"
 
 
 def test_nothing_redacted_nothing_said(desk, capsys):
