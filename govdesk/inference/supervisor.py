@@ -302,7 +302,7 @@ class Supervisor:
         code = "worker.crashed"
         if end is not None and end.signal == signal.SIGKILL:
             code = "worker.killed"
-        self._failure_record(code)
+        self._failure_record(code, signal=end.signal if end is not None else 0)
         why = " Perhaps the machine ran out of memory." if code == "worker.killed" else ""
         return words.worker_failed(f"The part of GovDesk that runs the model ended unexpectedly.{why}", code)
 
@@ -334,9 +334,11 @@ class Supervisor:
             )
         )
 
-    def _failure_record(self, code: str) -> None:
+    def _failure_record(self, code: str, **found: int) -> None:
         self._record(
-            Entry(event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code})
+            Entry(
+                event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code, **found}
+            )
         )
 
 
