@@ -109,7 +109,7 @@ def test_the_text_keeps_its_place_when_the_page_is_full(qtbot, enter, ask, desk)
     assert not bar.isEnabled()
     desk.chat.script = Script(answer=("line\n\n" * 100,))
     ask(window, "y")
-    assert bar.maximum() > 0
+    qtbot.waitUntil(lambda: bar.maximum() > 0)  # the layout comes with the event loop
     assert bar.isEnabled()
     assert page.transcript.viewport().width() == before
 
