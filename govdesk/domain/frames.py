@@ -44,11 +44,19 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoadModel(_Frame, frozen=True):
-    """Load the model whose descriptor rides on this frame (SCM_RIGHTS)."""
+    """Load the model whose descriptors, one per file in order, ride on this frame (SCM_RIGHTS).
+
+    `batch_threads` 0: as many as `threads`. `template`: the manifest's own, in place of the file's.
+    """
 
     context_tokens: int
     threads: int
+    batch_threads: int = 0
     batch_tokens: int = 512
+    micro_batch_tokens: int = 512
+    sequences: int = 4
+    kv: str = "f16"
+    template: str = ""
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +67,10 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Generate(_Frame, frozen=True):
-    """Answer a history that ends with the user's message."""
+    """Answer a history that ends with the user's message.
+
+    `conversation` says whose history it is, for what was read before; empty: nobody's. `grammar` is GBNF.
+    """
 
     turn: str
     messages: tuple[ChatMessage, ...]
@@ -69,6 +80,59 @@ class Generate(_Frame, frozen=True):
     top_k: int
     repeat_penalty: float
     seed: int
+    conversation: str = ""
+    min_p: float = 0.0
+    grammar: str = ""
+    speculate: bool = True
+
+
+class ReadAhead(_Frame, frozen=True):
+    """Read what is certain of the next prompt, at low priority: this history, whose last text may grow.
+
+    Answered by `ReadDone`; a `Cancel` of the same turn id stops it, and what was read so far stays read.
+    """
+
+    turn: str
+    conversation: str
+    messages: tuple[ChatMessage, ...]
+
+
+class CountTokens(_Frame, frozen=True):
+    """How many tokens is this history as a prompt? Answered by `Counted`. Nothing is computed with it."""
+
+    turn: str
+    messages: tuple[ChatMessage, ...]
+
+
+class SaveState(_Frame, frozen=True):
+    """How large is what was read of this conversation? Answered by `StateSize`."""
+
+    conversation: str
+
+
+class WriteState(_Frame, frozen=True):
+    """Write it into the memfd on this frame, of the size that was answered. Answered by `StateWritten`."""
+
+    conversation: str
+
+
+class RestoreState(_Frame, frozen=True):
+    """Take what was read of it from the sealed memfd on this frame. Answered by `StateRestored`."""
+
+    conversation: str
+
+
+class ForgetState(_Frame, frozen=True):
+    """Drop what was read of this conversation: it was deleted, or its marking, policy or person changed."""
+
+    conversation: str
+
+
+class SetThreads(_Frame, frozen=True):
+    """From the next prompt on, compute with so many threads."""
+
+    threads: int
+    batch_threads: int
 
 
 class Cancel(_Frame, frozen=True):
@@ -81,7 +145,19 @@ class Shutdown(_Frame, frozen=True):
     """End the process: the first step of the stop ladder."""
 
 
-ToWorker = LoadModel | Generate | Cancel | Shutdown
+ToWorker = (
+    LoadModel
+    | Generate
+    | ReadAhead
+    | CountTokens
+    | SaveState
+    | WriteState
+    | RestoreState
+    | ForgetState
+    | SetThreads
+    | Cancel
+    | Shutdown
+)
 
 
 class WorkerHello(_Frame, frozen=True):
@@ -112,11 +188,12 @@ class PromptProgress(_Frame, frozen=True):
 
 
 class AnswerPiece(_Frame, frozen=True):
-    """A part of the answer; whole characters, never half of one."""
+    """A part of the answer; whole characters, never half of one. `thinking`: before the answer proper."""
 
     turn: Name
     text: PieceText
     tokens: Tokens
+    thinking: bool = False
 
 
 class AnswerDone(_Frame, frozen=True):
@@ -142,7 +219,64 @@ class AnswerFailed(_Frame, frozen=True):
     estimated: bool = False
 
 
-FromWorker = WorkerHello | Loaded | LoadFailed | PromptProgress | AnswerPiece | AnswerDone | AnswerFailed
+class ReadDone(_Frame, frozen=True):
+    """Reading ahead ended: `reused_tokens` were read before, `read_tokens` now.
+
+    `code` as in `AnswerFailed`, or empty.
+    """
+
+    turn: Name
+    prompt_tokens: Tokens
+    reused_tokens: Tokens
+    read_tokens: Tokens
+    code: Name = ""
+
+
+class Counted(_Frame, frozen=True):
+    """So many tokens; `estimated`: not counted to the end. `code` as in `AnswerFailed`, or empty."""
+
+    turn: Name
+    prompt_tokens: Tokens
+    estimated: bool = False
+    code: Name = ""
+
+
+class StateSize(_Frame, frozen=True):
+    """What was read of a conversation: `tokens`, and the bytes its state takes; 0 and 0 when nothing was."""
+
+    conversation: Name
+    tokens: Tokens
+    state_bytes: Annotated[int, Meta(ge=0, le=2**40)]
+
+
+class StateWritten(_Frame, frozen=True):
+    """The state is in the memfd: so many bytes of it. 0: it could not be written."""
+
+    conversation: Name
+    state_bytes: Annotated[int, Meta(ge=0, le=2**40)]
+
+
+class StateRestored(_Frame, frozen=True):
+    """So many tokens need not be read again. 0: the state was refused, and nothing of it is used."""
+
+    conversation: Name
+    tokens: Tokens
+
+
+FromWorker = (
+    WorkerHello
+    | Loaded
+    | LoadFailed
+    | PromptProgress
+    | AnswerPiece
+    | AnswerDone
+    | AnswerFailed
+    | ReadDone
+    | Counted
+    | StateSize
+    | StateWritten
+    | StateRestored
+)
 
 
 # ── session process ⇄ audit writer ───────────────────────────────────────────

@@ -37,11 +37,11 @@ from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import catalogue, threads, words
+from govdesk.inference import catalogue, words
 from govdesk.inference.answer import GarbageError, Hearing
-from govdesk.inference.catalogue import Model
+from govdesk.inference.catalogue import Manifest, Model
+from govdesk.inference.plan import default_plan
 
-DEFAULT_CONTEXT_TOKENS = 4096
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
 STOP_SECONDS = 3.0
@@ -90,7 +90,7 @@ class Supervisor:
         find_model: the approved model; raises ModelError.
         record: makes an audit record durable before the action.
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
-        context_tokens: size of the context window asked for.
+        plan: how a model is to be loaded on this machine now.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class Supervisor:
         find_model: Callable[[], Model],
         record: Callable[[Entry], RecordSeq],
         require_closed: Callable[[tuple[Probe, ...]], None],
-        context_tokens: int = DEFAULT_CONTEXT_TOKENS,
+        plan: Callable[[Manifest], LoadModel] = default_plan,
     ) -> None:
         self._broker = broker
         self._find_model = find_model
         self._record = record
         self._require_closed = require_closed
-        self._context_tokens = context_tokens
+        self._plan = plan
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
         self._turn: TurnId | None = None
@@ -205,11 +205,10 @@ class Supervisor:
             self._record(_model_entry(model, "success", {"bytes": model.manifest.bytes}))
             self._channel = channel = self._broker.start_worker()
             self._prove_walls(channel)
-            context = min(self._context_tokens, model.manifest.context_tokens)
-            order = LoadModel(context_tokens=context, threads=threads.suitable())
+            order = self._plan(model.manifest)
             self._send(channel, order, (descriptor,))
             loaded = self._next(channel, LOAD_SECONDS)
-            info = self._info = self._loaded(model, channel, loaded, context)
+            info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise

@@ -1,18 +1,10 @@
-"""One loaded model: read a prompt, decode an answer, stop at once when asked.
-
-The decode loop does per token: one native decode, one native sampling, one table look-up for the
-token's bytes, one poll of the channel. Nothing in it grows with the answer. Where one token takes
-long, llama.cpp's abort callback looks for the cancel inside it as well.
-"""
+"""One loaded model: read a prompt, decode an answer, stop at once when asked."""
 
 from __future__ import annotations
 
-import codecs
 import ctypes
 import hashlib
-import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 
 from llama_cpp import llama_cpp as lib
 
@@ -27,19 +19,12 @@ from govdesk.domain.frames import (
     PromptProgress,
 )
 from govdesk.worker import limits
+from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
-PIECE_SECONDS = 0.05
-"""Pieces are sent at most this often: a frame for each token would cost more than it shows."""
-POLL_SECONDS = 0.01
-"""The abort callback comes hundreds of times per token and looks at the channel this often."""
-SLOW_TOKEN_SECONDS = 0.05
-"""Below this a look between tokens is often enough, and the callback would cost some percent."""
-_ABORTED = 2  # llama_decode's answer when the abort callback said so
-_PENALTY_LAST_TOKENS = 64
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
-_NO_ABORT = lib.ggml_abort_callback()
 
 Events = PromptProgress | AnswerPiece | AnswerDone | AnswerFailed
 
@@ -50,15 +35,6 @@ class LoadFailedError(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-
-
-@dataclass(slots=True)
-class _Run:
-    """Counters of one answer."""
-
-    prompt_tokens: int = 0
-    read_tokens: int = 0
-    answer_tokens: int = 0
 
 
 class Engine:
@@ -121,7 +97,7 @@ class Engine:
             return
         match prompt:
             case Cancelled():
-                yield _done(order.turn, "cancelled", _Run())
+                yield _done(order.turn, "cancelled", Run())
                 return
             case Full(tokens=count, estimated=estimated):
                 yield AnswerFailed(
@@ -138,34 +114,43 @@ class Engine:
     def _run(
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> Iterator[Events]:
-        run = _Run(prompt_tokens=len(tokens))
+        run = Run(prompt_tokens=len(tokens))
         lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        sampler = _sampler(order, self._vocabulary.size)
-        abort = _abort_callback(cancelled)
-        lib.llama_set_abort_callback(self._context, abort, None)
+        chosen_by = sampler(order, self._vocabulary.size)
+        watch = Watch(self._context, cancelled)
+        watch.switch(True)
         try:
-            for token in tokens[-_PENALTY_LAST_TOKENS:]:
-                lib.llama_sampler_accept(sampler, token)
+            for token in tokens[-PENALTY_LAST_TOKENS:]:
+                lib.llama_sampler_accept(chosen_by, token)
             code = yield from self._read(order.turn, tokens, run, cancelled)
             if code == "ok":
-                code = yield from self._decode(order, sampler, run, cancelled, abort)
+                code = yield from decode(
+                    self._context,
+                    self._vocabulary,
+                    chosen_by,
+                    watch,
+                    cancelled,
+                    run,
+                    turn=order.turn,
+                    room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                )
         finally:
-            lib.llama_set_abort_callback(self._context, _NO_ABORT, None)
-            lib.llama_sampler_free(sampler)
+            watch.switch(False)
+            lib.llama_sampler_free(chosen_by)
         if code in {"end", "length", "cancelled"}:
             yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
     def _read(
-        self, turn: str, tokens: tuple[int, ...], run: _Run, cancelled: Callable[[], bool]
+        self, turn: str, tokens: tuple[int, ...], run: Run, cancelled: Callable[[], bool]
     ) -> Generator[Events, None, str]:
         yield PromptProgress(turn=turn, done_tokens=0, total_tokens=len(tokens))
         for start in range(0, len(tokens), self._batch_tokens):
             chunk = tokens[start : start + self._batch_tokens]
             array = (lib.llama_token * len(chunk))(*chunk)
             result = lib.llama_decode(self._context, lib.llama_batch_get_one(array, len(chunk)))
-            if result == _ABORTED or cancelled():
+            if result == ABORTED or cancelled():
                 return "cancelled"
             if result != 0:
                 return "decode.failed"
@@ -173,64 +158,8 @@ class Engine:
             yield PromptProgress(turn=turn, done_tokens=run.read_tokens, total_tokens=len(tokens))
         return "ok"
 
-    def _decode(
-        self,
-        order: Generate,
-        sampler: lib.llama_sampler_p,
-        run: _Run,
-        cancelled: Callable[[], bool],
-        abort: object,
-    ) -> Generator[Events, None, str]:
-        context = self._context
-        decode, sample = lib.llama_decode, lib.llama_sampler_sample
-        is_end, piece = self._vocabulary.ends, self._vocabulary.piece
-        clock = time.perf_counter
-        room = min(order.max_tokens, self.context_tokens - run.prompt_tokens)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        array = (lib.llama_token * 1)()
-        batch = lib.llama_batch_get_one(array, 1)
-        waiting = bytearray()
-        waiting_tokens = 0
-        watched = True  # while it reads, and until the first token shows how fast this machine is
-        last = sent = clock()
-        code = "length"
-        for count in range(room):
-            token = sample(sampler, context, -1)
-            if is_end(token):
-                code = "end"
-                break
-            waiting += piece(token)
-            waiting_tokens += 1
-            run.answer_tokens += 1
-            now = clock()
-            if count == 0 or now - sent >= PIECE_SECONDS:
-                text = decoder.decode(bytes(waiting))
-                waiting.clear()
-                if text:
-                    yield AnswerPiece(turn=order.turn, text=text, tokens=waiting_tokens)
-                    waiting_tokens = 0
-                sent = now
-            if cancelled():
-                code = "cancelled"
-                break
-            if count + 1 == room:
-                break
-            if count > 0 and watched != (now - last >= SLOW_TOKEN_SECONDS):
-                watched = not watched
-                lib.llama_set_abort_callback(context, abort if watched else _NO_ABORT, None)
-            last = now
-            array[0] = token
-            result = decode(context, batch)
-            if result != 0:
-                code = "cancelled" if result == _ABORTED else "decode.failed"
-                break
-        text = decoder.decode(bytes(waiting), final=True)
-        if text:
-            yield AnswerPiece(turn=order.turn, text=text, tokens=waiting_tokens)
-        return code
 
-
-def _done(turn: str, reason: str, run: _Run) -> AnswerDone:
+def _done(turn: str, reason: str, run: Run) -> AnswerDone:
     return AnswerDone(
         turn=turn,
         reason=reason,
@@ -238,39 +167,3 @@ def _done(turn: str, reason: str, run: _Run) -> AnswerDone:
         read_tokens=run.read_tokens,
         answer_tokens=run.answer_tokens,
     )
-
-
-def _abort_callback(cancelled: Callable[[], bool]) -> object:
-    """What llama.cpp asks between graph nodes: stop? It costs a clock reading, and seldom a poll."""
-    clock = time.perf_counter
-    next_look = 0.0
-
-    def abort(_data: object) -> bool:
-        nonlocal next_look
-        now = clock()
-        if now < next_look:
-            return False
-        next_look = now + POLL_SECONDS
-        return cancelled()
-
-    return lib.ggml_abort_callback(abort)
-
-
-def _sampler(order: Generate, vocabulary_tokens: int) -> lib.llama_sampler_p:
-    """The sampler chain, all native; temperature 0 is greedy. Few candidates first: penalties search."""
-    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-    greedy = order.temperature <= 0.0
-    if not greedy:
-        lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(order.top_k))
-    if order.repeat_penalty != 1.0:
-        penalties = lib.llama_sampler_init_penalties(
-            vocabulary_tokens, _PENALTY_LAST_TOKENS, order.repeat_penalty, 0.0, 0.0
-        )
-        lib.llama_sampler_chain_add(chain, penalties)
-    if greedy:
-        lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
-        return chain
-    lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(order.top_p, 1))
-    lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(order.temperature))
-    lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(order.seed))
-    return chain

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from govdesk import config
 from govdesk.inference import threads
-from govdesk.inference.supervisor import DEFAULT_CONTEXT_TOKENS
+from govdesk.inference.plan import DEFAULT_CONTEXT_TOKENS
 from govdesk.process import environment
 from tests.bench.figures import Figures
 from tests.bench.line import Viewed, WholeLine

@@ -7,7 +7,7 @@ _ENGINE = """
 import os, resource, sys
 from llama_cpp import llama_cpp as lib
 from govdesk.domain.frames import *
-from govdesk.worker import engine as module
+from govdesk.worker import decoding, engine as module
 
 def generate(text="Write a long story.", max_tokens=12):
     return Generate(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=max_tokens,
@@ -33,7 +33,7 @@ def never():
     asked_inside += inside
     return False
 
-module.POLL_SECONDS = 0.0
+decoding.POLL_SECONDS = 0.0
 """
 
 
@@ -48,7 +48,7 @@ def test_a_slow_token_is_stopped_inside(isolated, model_file) -> None:
         isolated,
         model_file,
         """
-module.SLOW_TOKEN_SECONDS = 0.0
+decoding.SLOW_TOKEN_SECONDS = 0.0
 def in_the_sixth_decode():
     return inside and decodes == 6
 *_, last = e.answer(generate(), in_the_sixth_decode)
@@ -64,7 +64,7 @@ def test_fast_tokens_are_not_slowed_by_looking_inside(isolated, model_file) -> N
         isolated,
         model_file,
         """
-module.SLOW_TOKEN_SECONDS = 1e9
+decoding.SLOW_TOKEN_SECONDS = 1e9
 counts = []
 for event in e.answer(generate(), never):
     if isinstance(event, AnswerPiece):
@@ -130,7 +130,7 @@ def test_a_fast_token_is_stopped_after(isolated, model_file) -> None:
         isolated,
         model_file,
         """
-module.SLOW_TOKEN_SECONDS = 1e9
+decoding.SLOW_TOKEN_SECONDS = 1e9
 *_, last = e.answer(generate(), lambda: not inside and decodes == 6)
 assert last.reason == "cancelled" and last.answer_tokens == 6 and decodes == 6, (last, decodes)
 """,

@@ -1,0 +1,136 @@
+"""The decode loop: from a prompt that was read to the end of its answer.
+
+Per token: one native decode, one native sampling, one table look-up for the token's bytes, one poll of the
+channel. Nothing in it grows with the answer. Where one token takes long, llama.cpp's abort callback looks
+for the cancel inside it as well.
+"""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from llama_cpp import llama_cpp as lib
+
+from govdesk.domain.frames import AnswerPiece
+from govdesk.worker.tokens import Vocabulary
+
+PIECE_SECONDS = 0.05
+"""Pieces are sent at most this often: a frame for each token would cost more than it shows."""
+POLL_SECONDS = 0.01
+"""The abort callback comes hundreds of times per token and looks at the channel this often."""
+SLOW_TOKEN_SECONDS = 0.05
+"""Below this a look between tokens is often enough, and the callback would cost some percent."""
+ABORTED = 2
+"""llama_decode's answer when the abort callback said so."""
+_NO_ABORT = lib.ggml_abort_callback()
+
+
+@dataclass(slots=True)
+class Run:
+    """Counters of one answer."""
+
+    prompt_tokens: int = 0
+    read_tokens: int = 0
+    answer_tokens: int = 0
+
+
+class Watch:
+    """Llama.cpp's look for a cancel between graph nodes, on a context; switched off where it costs."""
+
+    def __init__(self, context: lib.llama_context_p, cancelled: Callable[[], bool]) -> None:
+        self._context = context
+        self._callback = _abort_callback(cancelled)
+        self.on = False
+
+    def switch(self, on: bool) -> None:
+        """Look inside decodes, or not."""
+        if on != self.on:
+            self.on = on
+            lib.llama_set_abort_callback(self._context, self._callback if on else _NO_ABORT, None)
+
+
+def decode(
+    context: lib.llama_context_p,
+    vocabulary: Vocabulary,
+    sampler: lib.llama_sampler_p,
+    watch: Watch,
+    cancelled: Callable[[], bool],
+    run: Run,
+    *,
+    turn: str,
+    room: int,
+) -> Generator[AnswerPiece, None, str]:
+    """Decode up to `room` tokens; returns `end`, `length`, `cancelled` or `decode.failed`.
+
+    Args:
+        context: has read the prompt of the answer, logits of its last token included.
+        vocabulary: the model's.
+        sampler: chooses tokens; knows the prompt's last ones.
+        watch: on.
+        cancelled: asked between tokens.
+        run: counts the answer's tokens.
+        turn: whose answer it is.
+        room: most tokens.
+    """
+    native, sample = lib.llama_decode, lib.llama_sampler_sample
+    is_end, piece = vocabulary.ends, vocabulary.piece
+    clock = time.perf_counter
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    array = (lib.llama_token * 1)()
+    batch = lib.llama_batch_get_one(array, 1)
+    waiting = bytearray()
+    waiting_tokens = 0
+    last = sent = clock()
+    code = "length"
+    for count in range(room):
+        token = sample(sampler, context, -1)
+        if is_end(token):
+            code = "end"
+            break
+        waiting += piece(token)
+        waiting_tokens += 1
+        run.answer_tokens += 1
+        now = clock()
+        if count == 0 or now - sent >= PIECE_SECONDS:
+            text = decoder.decode(bytes(waiting))
+            waiting.clear()
+            if text:
+                yield AnswerPiece(turn=turn, text=text, tokens=waiting_tokens)
+                waiting_tokens = 0
+            sent = now
+        if cancelled():
+            code = "cancelled"
+            break
+        if count + 1 == room:
+            break
+        if count > 0:  # until the first token showed how fast this machine is, it is watched
+            watch.switch(now - last >= SLOW_TOKEN_SECONDS)
+        last = now
+        array[0] = token
+        result = native(context, batch)
+        if result != 0:
+            code = "cancelled" if result == ABORTED else "decode.failed"
+            break
+    text = decoder.decode(bytes(waiting), final=True)
+    if text:
+        yield AnswerPiece(turn=turn, text=text, tokens=waiting_tokens)
+    return code
+
+
+def _abort_callback(cancelled: Callable[[], bool]) -> object:
+    """What llama.cpp asks between graph nodes: stop? It costs a clock reading, and seldom a poll."""
+    clock = time.perf_counter
+    next_look = 0.0
+
+    def abort(_data: object) -> bool:
+        nonlocal next_look
+        now = clock()
+        if now < next_look:
+            return False
+        next_look = now + POLL_SECONDS
+        return cancelled()
+
+    return lib.ggml_abort_callback(abort)
