@@ -24,7 +24,8 @@ from govdesk.domain.frames import (
     WorkerEnded,
     WorkerHello,
 )
-from govdesk.inference.catalogue import Manifest, Model
+from govdesk.inference.manifest import Manifest, ModelFile, Variant
+from govdesk.inference.store import Model
 from govdesk.process.channel import Channel, pair
 
 TEMPLATE = "ab" * 48
@@ -141,22 +142,30 @@ def small_model(folder: Path) -> Model:
     path = folder / "small.gguf"
     path.write_bytes(content)
     manifest = Manifest(
-        schema=1,
+        schema=2,
         name="small",
         title="Small",
         version=1,
         license="none",
         provenance="made by a test",
         shipped=False,
-        file=path.name,
-        bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        sha384=hashlib.sha384(content).hexdigest(),
         architecture="none",
-        quantization="none",
         context_tokens=64,
         template_sha384=TEMPLATE,
         roles=("user", "assistant"),
         highest_marking="UNCLASSIFIED",
+        variants=(
+            Variant(
+                quantization="none",
+                files=(
+                    ModelFile(
+                        file=path.name,
+                        bytes=len(content),
+                        sha256=hashlib.sha256(content).hexdigest(),
+                        sha384=hashlib.sha384(content).hexdigest(),
+                    ),
+                ),
+            ),
+        ),
     )
     return Model(manifest, path)
