@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Protocol
 
 from govdesk.domain.decision import Decision
@@ -133,12 +133,22 @@ class Inference(Protocol):
         ...
 
     def read_ahead(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], conversation: str
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        conversation: str,
+        wanted: Callable[[], bool],
     ) -> Read | None:
         """Read what is certain of a prompt whose last text may grow, at low priority, under a durable record.
 
         Returns at the end, at the latest some tens of milliseconds after `stop_reading` or `answer` was
-        called. None: an answer is being made, and nothing was read.
+        called. None: it is not wanted any more, or the worker is at something else; nothing was read.
+
+        Args:
+            turn: names this reading.
+            history: who said what; the last is the person's text so far.
+            conversation: whose history it is.
+            wanted: asked once, at the last moment at which nothing was sent yet.
 
         Raises:
             ModelError, WorkerError

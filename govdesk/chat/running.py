@@ -43,7 +43,7 @@ class Turn:
     shown: RedactionStream
     stored: RedactionStream
     history: History = ()
-    cut: Cut = Cut()
+    cut: Cut = field(default_factory=Cut)
     text: list[str] = field(default_factory=list)
     model: ModelInfo | None = None
     usage: Usage = field(default_factory=Usage)

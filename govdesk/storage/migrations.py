@@ -118,7 +118,7 @@ _M002 = (
 
 
 def m005_what_the_model_saw(sql: sqlite_utils.Database) -> None:
-    """With each turn: how many of its conversation's oldest turns the model was not given, and whose summary."""
+    """With each turn: how many of the oldest turns the model was not given, and whose summary instead."""
     for statement in _M005:
         sql.execute(statement)
 
