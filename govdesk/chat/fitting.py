@@ -23,8 +23,8 @@ SUMMARY_TOKENS = 256
 _SUMMARY_ROOM = SUMMARY_TOKENS + 64
 """The summary with the question that asked for it and the template's own tokens."""
 SUMMARY_PROMPT = (
-    "Summarise our conversation so far in at most 120 words, for yourself to go on with. Keep names, numbers, "
-    "dates, decisions and open questions. Add nothing that was not said."
+    "Summarise our conversation so far in at most 120 words, for yourself to go on with. Keep names, "
+    "numbers, dates, decisions and open questions. Add nothing that was not said."
 )
 _BEGINS_CHARACTERS = 60
 _MESSAGE_TOKENS = 32
@@ -88,7 +88,7 @@ def blocks(messages: tuple[Message, ...], cut: Cut) -> tuple[Block, ...]:
 
 
 def further(cut: Cut, given: tuple[Block, ...], leave: int, summary: TurnId | None = None) -> Cut:
-    """The cut once `leave` of the blocks given are left out as well; `summary` then stands for all of them."""
+    """The cut once `leave` of these blocks are left out as well; `summary` then stands for all of them."""
     if not leave:
         return cut
     turns = cut.turns + sum(not block.is_summary for block in given[:leave])

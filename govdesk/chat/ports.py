@@ -186,7 +186,7 @@ class ConversationStore(Protocol):
         now_utc_ns: int,
         cut: Cut = Cut(),  # noqa: B008  frozen
     ) -> None:
-        """Store the redacted prompt, the empty answer's row and what the model is not given, all or nothing."""
+        """Store the redacted prompt, the empty answer's row and the cut, in one transaction."""
         ...
 
     def append_answer(self, turn: TurnId, text: str) -> None:

@@ -315,9 +315,7 @@ class ChatService:
         if unstored is not None:  # disk full, say: the outcome is still recorded, and said
             outcome, why, code = Outcome.FAILED, unstored.explain(), unstored.code
         record = self._audit.append(
-            self._entry(
-                Event.TURN_OUTCOME, outcome.value, turn.id, outcome_fields(turn, code), turn.model
-            )
+            self._entry(Event.TURN_OUTCOME, outcome.value, turn.id, outcome_fields(turn, code), turn.model)
         )
         if turn.begun:
             now = self._clock.utc_ns()
