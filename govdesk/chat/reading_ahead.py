@@ -131,7 +131,7 @@ class ReadingAhead:
         if not read.prompt_tokens or not text:
             return None
         room = info.context_tokens - answer_room(info.context_tokens, Sampling().max_tokens)
-        return Counted(read.prompt_tokens, room)
+        return Counted(read.prompt_tokens, room, read.estimated)
 
     def _stopped(self, asked: int) -> bool:
         return asked != self._asked  # from another thread, at any time

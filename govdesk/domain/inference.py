@@ -34,10 +34,12 @@ class Count:
 class Read:
     """What reading ahead did: the prompt's tokens, those read before and those read now.
 
-    `cancelled`: it was stopped before its end; what was read stays read.
+    `cancelled`: it was stopped before its end; what was read stays read. `estimated`: the tokens were not
+    counted to the end, for it cannot fit.
     """
 
     prompt_tokens: int
     reused_tokens: int
     read_tokens: int
     cancelled: bool = False
+    estimated: bool = False

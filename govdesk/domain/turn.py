@@ -154,10 +154,11 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The next prompt has exactly so many tokens, and may have `room_tokens`."""
+    """The next prompt has so many tokens, and may have `room_tokens`; `estimated`: it has about so many."""
 
     prompt_tokens: int
     room_tokens: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

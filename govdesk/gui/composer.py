@@ -283,7 +283,8 @@ class Composer(QFrame):
         exact = self._used_is_exact and not draft
         room = limit = self._context_tokens
         if self._counted is not None and self._counted[0] == prompt and prompt:
-            total, room, exact = self._counted[1].prompt_tokens, self._counted[1].room_tokens, True
+            counted = self._counted[1]
+            total, room, exact = counted.prompt_tokens, counted.room_tokens, not counted.estimated
         about = "" if exact else "about "
         over = bool(limit) and total > room
         text = f"context {about}{words.number(total)}"

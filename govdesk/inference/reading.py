@@ -32,13 +32,15 @@ def read(untrusted_frame: FromWorker, turn: TurnId, context_tokens: int, *, canc
             raise GarbageError
     full = done.code == _FULL
     stopped = done.code == _CANCELLED
-    if (stopped and not cancelled) or done.reused_tokens + done.read_tokens > context_tokens:
-        raise GarbageError
     if not full and not done.reused_tokens + done.read_tokens <= done.prompt_tokens <= context_tokens:
+        raise GarbageError
+    if full and (done.reused_tokens or done.read_tokens):
         raise GarbageError
     if done.code and not full and not stopped:
         raise words.answer_failed(AnswerFailed(turn=turn, code=done.code))
-    return Read(done.prompt_tokens, done.reused_tokens, done.read_tokens, cancelled)
+    return Read(
+        done.prompt_tokens, done.reused_tokens, done.read_tokens, cancelled or stopped, done.estimated
+    )
 
 
 def count(untrusted_frame: FromWorker, turn: TurnId) -> Count:
