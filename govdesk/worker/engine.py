@@ -20,6 +20,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.worker import limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
@@ -61,18 +62,22 @@ class Engine:
         settings = lib.llama_context_default_params()
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
-        settings.n_ubatch = order.batch_tokens
-        settings.n_threads = settings.n_threads_batch = order.threads
+        settings.n_ubatch = min(order.micro_batch_tokens, order.batch_tokens)
+        batch_threads = order.batch_threads or order.threads
+        settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
+        self.pace = Pace(self._set_threads, order.threads, batch_threads)
         self._batch_tokens = order.batch_tokens
         source = lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
-        limits.bound_memory(order.threads)  # the library has what it needs; the template gets what is left
+        limits.bound_memory(
+            max(order.threads, batch_threads)
+        )  # the library has what it needs; the template gets what is left
         try:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
@@ -119,17 +124,23 @@ class Engine:
         chosen_by = sampler(order, self._vocabulary.size)
         watch = Watch(self._context, cancelled)
         watch.switch(True)
+        self.pace.begin()
+
+        def between() -> bool:
+            self.pace.look()
+            return cancelled()
+
         try:
             for token in tokens[-PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(chosen_by, token)
-            code = yield from self._read(order.turn, tokens, run, cancelled)
+            code = yield from self._read(order.turn, tokens, run, between)
             if code == "ok":
                 code = yield from decode(
                     self._context,
                     self._vocabulary,
                     chosen_by,
                     watch,
-                    cancelled,
+                    between,
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
@@ -141,6 +152,9 @@ class Engine:
             yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
+
+    def _set_threads(self, decode_with: int, read_with: int) -> None:
+        lib.llama_set_n_threads(self._context, decode_with, read_with)
 
     def _read(
         self, turn: str, tokens: tuple[int, ...], run: Run, cancelled: Callable[[], bool]

@@ -8,6 +8,7 @@ from govdesk.domain.frames import (
     LoadFailed,
     LoadModel,
     Probe,
+    SetThreads,
     Shutdown,
     ToWorker,
     WorkerHello,
@@ -55,6 +56,8 @@ class Service:
                     self._channel.send(LoadFailed(code=error.code))
             case Generate() if self._engine is not None:
                 self._answer(self._engine, frame)
+            case SetThreads() if self._engine is not None:
+                self._engine.pace.allow(max(1, frame.threads), max(1, frame.batch_threads))
             case Cancel():
                 pass  # the answer ended before the cancel arrived
             case Shutdown():
