@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
-from govdesk.chat.endings import CUT, cut_words
+from govdesk.chat.endings import stop_words
 from govdesk.chat.ports import (
     AuditLog,
     Clock,
@@ -280,7 +280,7 @@ class ChatService:
             return Outcome.DENIED, _BLOCKED, code
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, cut_words(turn.model, turn.usage) if reason == CUT else "", reason
+        return Outcome.COMPLETED, stop_words(reason, turn.model, turn.usage), reason
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from govdesk.domain.frames import (
+    WORKER_OUT_OF_MEMORY,
     Cancel,
     Generate,
     LoadFailed,
@@ -34,7 +35,10 @@ class Service:
         self._broken = False
 
     def run(self) -> int:
-        """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules."""
+        """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules.
+
+        `WORKER_OUT_OF_MEMORY` when there was no more of it.
+        """
         try:
             self._channel.send(WorkerHello(probes=self._probes))
             while not self._ending and (received := self._channel.receive()) is not None:
@@ -44,6 +48,8 @@ class Service:
                 close_all(descriptors)
         except (FrameError, BrokenPipeError):
             return 1
+        except MemoryError:  # what is half done in the library cannot be undone: a fresh worker is better
+            return WORKER_OUT_OF_MEMORY
         return 1 if self._broken else 0
 
     def _take(self, frame: ToWorker, descriptors: list[int]) -> bool:
