@@ -361,6 +361,10 @@ class WorkerStarted(_Frame, frozen=True):
     """A worker runs; its channel rides on this frame."""
 
 
+WORKER_OUT_OF_MEMORY = 6
+"""The exit code of a worker that got no more memory."""
+
+
 class WorkerEnded(_Frame, frozen=True):
     """The worker's process ended. `signal` is 0 for a normal exit."""
 

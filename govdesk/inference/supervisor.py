@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -39,10 +38,11 @@ from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import reading, store, words
+from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
 START_SECONDS = 20.0
@@ -158,6 +158,7 @@ class Supervisor:
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        repetition, loop = Repetition(), False
         ended = False
         try:
             self._begin(turn, reading=False)
@@ -170,6 +171,11 @@ class Supervisor:
                 ended = isinstance(event, Stopped | AnswerFailed)
                 if isinstance(event, AnswerFailed):
                     raise words.answer_failed(event)
+                if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
+                    loop = True
+                    self.cancel()
+                if isinstance(event, Stopped) and loop and event.reason == "cancelled":
+                    event = Stopped("loop", event.usage)
                 yield event
         finally:
             self._end()
@@ -397,12 +403,9 @@ class Supervisor:
         return self._ended_as(self._bury(channel))
 
     def _ended_as(self, end: WorkerEnded | None) -> WorkerError:
-        code = "worker.crashed"
-        if end is not None and end.signal == signal.SIGKILL:
-            code = "worker.killed"
-        self._failure_record(code, signal=end.signal if end is not None else 0)
-        why = " Perhaps the machine ran out of memory." if code == "worker.killed" else ""
-        return words.worker_failed(f"The part of GovDesk that runs the model ended unexpectedly.{why}", code)
+        error = failures.ended(end)
+        self._failure_record(error.code, signal=end.signal if end is not None else 0)
+        return error
 
     def _ended_before_hello(self, channel: WorkerChannel) -> GovDeskError:
         """A worker that cannot have its walls ends before it says anything."""

@@ -26,6 +26,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.worker import limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
 from govdesk.worker.sequences import OK, Sequence, Sequences
 from govdesk.worker.states import States
@@ -75,28 +76,27 @@ class Engine:
         settings = lib.llama_context_default_params()
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
-        settings.n_ubatch = order.micro_batch_tokens
+        settings.n_ubatch = min(order.micro_batch_tokens, order.batch_tokens)
         settings.n_seq_max = order.sequences
         settings.kv_unified = True  # the sequences share the cells: one conversation may have them all
-        settings.n_threads = order.threads
-        settings.n_threads_batch = order.batch_threads or order.threads
+        batch_threads = order.batch_threads or order.threads
+        settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
+        self.pace = Pace(self._set_threads, order.threads, batch_threads)
         self._batch_tokens = order.batch_tokens
         self._sequences = Sequences(
             self._context, self._model, order.sequences, self.context_tokens, order.batch_tokens
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
-        self._most_threads = max(order.threads, order.batch_threads)
+        self._most_threads = max(order.threads, batch_threads)
         source = lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
-        limits.bound_memory(
-            self._most_threads
-        )  # the library has what it needs; the template gets what is left
+        limits.bound_memory(self._most_threads)  # the library has what it needs; the template gets the rest
         try:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
@@ -110,11 +110,8 @@ class Engine:
 
     def set_threads(self, order: SetThreads) -> None:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
-        lib.llama_set_n_threads(
-            self._context,
-            max(1, min(order.threads, self._most_threads)),
-            max(1, min(order.batch_threads, self._most_threads)),
-        )
+        most = self._most_threads
+        self.pace.allow(max(1, min(order.threads, most)), max(1, min(order.batch_threads, most)))
 
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""
@@ -214,11 +211,17 @@ class Engine:
         chosen_by = sampler(order, self._vocabulary.size)
         watch = Watch(self._context, cancelled)
         watch.switch(True)
+        self.pace.begin()
+
+        def between() -> bool:
+            self.pace.look()
+            return cancelled()
+
         try:
             for token in tokens[-PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(chosen_by, token)
             sequence = self._sequences.begin(order.conversation, tokens)
-            code = yield from self._read(order.turn, sequence, tokens, run, cancelled, self._batch_tokens)
+            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
                 code = yield from decode(
                     self._context,
@@ -227,7 +230,7 @@ class Engine:
                     self._vocabulary,
                     chosen_by,
                     watch,
-                    cancelled,
+                    between,
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
@@ -239,6 +242,9 @@ class Engine:
             yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
+
+    def _set_threads(self, decode_with: int, read_with: int) -> None:
+        lib.llama_set_n_threads(self._context, decode_with, read_with)
 
     def _read(
         self,

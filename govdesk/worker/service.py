@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from govdesk.domain.frames import (
+    WORKER_OUT_OF_MEMORY,
     Cancel,
     CountTokens,
     ForgetState,
@@ -50,7 +51,10 @@ class Service:
         self._broken = False
 
     def run(self) -> int:
-        """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules."""
+        """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules.
+
+        `WORKER_OUT_OF_MEMORY` when there was no more of it.
+        """
         try:
             self._channel.send(WorkerHello(probes=self._probes))
             while not self._ending and (received := self._next()) is not None:
@@ -60,6 +64,8 @@ class Service:
                 close_all(descriptors)
         except (FrameError, BrokenPipeError):
             return 1
+        except MemoryError:  # what is half done in the library cannot be undone: a fresh worker is better
+            return WORKER_OUT_OF_MEMORY
         return 1 if self._broken else 0
 
     def _next(self) -> tuple[ToWorker, list[int]] | None:
