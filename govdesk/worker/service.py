@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from govdesk.domain.frames import (
     Cancel,
+    Devices,
     Generate,
+    ListDevices,
     LoadFailed,
     LoadModel,
     Probe,
@@ -14,6 +16,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.errors import FrameError
 from govdesk.process.channel import Channel, close_all
+from govdesk.worker import backends, devices
 from govdesk.worker.engine import Engine, LoadFailedError
 
 
@@ -23,10 +26,12 @@ class Service:
     Args:
         channel: to the session process.
         probes: what the self-test found, for the hello.
+        gpu: the graphics backend that the walls were made for, or empty.
     """
 
-    def __init__(self, channel: Channel[ToWorker], probes: tuple[Probe, ...]) -> None:
+    def __init__(self, channel: Channel[ToWorker], probes: tuple[Probe, ...], gpu: str = "") -> None:
         self._channel = channel
+        self._gpu = gpu
         self._probes = probes
         self._engine: Engine | None = None
         self._ending = False
@@ -53,6 +58,8 @@ class Service:
                     self._channel.send(self._engine.loaded())
                 except LoadFailedError as error:
                     self._channel.send(LoadFailed(code=error.code))
+            case ListDevices() if self._gpu and self._engine is None:
+                self._channel.send(self._devices(compute=frame.compute))
             case Generate() if self._engine is not None:
                 self._answer(self._engine, frame)
             case Cancel():
@@ -62,6 +69,14 @@ class Service:
             case _:
                 return False
         return True
+
+    def _devices(self, *, compute: bool) -> Devices:
+        try:
+            backends.load_cpu()
+            backends.load_gpu(self._gpu)
+        except backends.BackendError as error:
+            return Devices(devices=(), code=error.code)
+        return Devices(devices=devices.computing() if compute else devices.found())
 
     def _answer(self, engine: Engine, order: Generate) -> None:
         stopped = False
