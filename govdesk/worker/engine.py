@@ -24,7 +24,7 @@ from govdesk.domain.frames import (
     ReadDone,
     SetThreads,
 )
-from govdesk.worker import limits
+from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
 from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
@@ -58,17 +58,23 @@ class Engine:
         order: context size, threads, batch.
 
     Raises:
-        LoadFailedError: `model.refused`, `model.no-context`, or a template's code.
+        LoadFailedError: `backend.no-cpu`, `gpu.no-device`, `model.refused`, `model.no-context`, or the code
+            of a template.
     """
 
     def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
         lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        try:
+            self.processor = backends.load_cpu()
+        except backends.BackendError as error:
+            raise LoadFailedError(error.code) from error
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
-        parameters.n_gpu_layers = 0
+        held = _place(parameters, order)  # the library reads them while it loads
         paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
         array = (ctypes.c_char_p * len(paths))(*paths)
         self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
+        del held
         if not self._model:
             raise LoadFailedError("model.refused")
         self.context_tokens = min(order.context_tokens, int(lib.llama_model_n_ctx_train(self._model)))
@@ -106,7 +112,9 @@ class Engine:
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
-        return Loaded(context_tokens=self.context_tokens, template_sha384=self.template_sha384)
+        return Loaded(
+            context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
+        )
 
     def set_threads(self, order: SetThreads) -> None:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
@@ -277,6 +285,23 @@ def _end_of(steps: Generator[PromptProgress, None, str]) -> str:
             next(steps)
         except StopIteration as end:
             return str(end.value)
+
+
+def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:
+    """Say where the layers go: to the devices of the order, or all to the processor.
+
+    Returns:
+        What the parameters point to.
+    """
+    chosen = devices.handles(order.devices)
+    if chosen is None or len(order.devices) != len(order.device_layers):
+        raise LoadFailedError("gpu.no-device")
+    listed = (ctypes.c_void_p * (len(chosen) + 1))(*chosen, None)
+    split = (ctypes.c_float * max(lib.llama_max_devices(), len(chosen)))(*order.device_layers)
+    parameters.n_gpu_layers = sum(order.device_layers)
+    parameters.devices = ctypes.cast(listed, ctypes.c_void_p)  # ended at once: the processor alone
+    parameters.tensor_split = split if chosen else None
+    return listed, split
 
 
 def _done(turn: str, reason: str, run: Run) -> AnswerDone:

@@ -8,9 +8,14 @@ from collections.abc import Callable
 from govdesk.domain.frames import (
     WORKER_OUT_OF_MEMORY,
     Cancel,
+<<<<<<< HEAD
     CountTokens,
     ForgetState,
+=======
+    Devices,
+>>>>>>> 1ccd7261d49c5efdbdc285252f8f370f3bfc0035
     Generate,
+    ListDevices,
     LoadFailed,
     LoadModel,
     Probe,
@@ -25,6 +30,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.errors import FrameError
 from govdesk.process.channel import Channel, close_all
+from govdesk.worker import backends, devices
 from govdesk.worker.engine import Engine, LoadFailedError
 
 MAX_WAITING = 16
@@ -37,10 +43,12 @@ class Service:
     Args:
         channel: to the session process.
         probes: what the self-test found, for the hello.
+        gpu: the graphics backend that the walls were made for, or empty.
     """
 
-    def __init__(self, channel: Channel[ToWorker], probes: tuple[Probe, ...]) -> None:
+    def __init__(self, channel: Channel[ToWorker], probes: tuple[Probe, ...], gpu: str = "") -> None:
         self._channel = channel
+        self._gpu = gpu
         self._probes = probes
         self._engine: Engine | None = None
         self._waiting: deque[tuple[ToWorker, list[int]]] = deque()
@@ -79,6 +87,13 @@ class Service:
                     self._channel.send(self._engine.loaded())
                 except LoadFailedError as error:
                     self._channel.send(LoadFailed(code=error.code))
+<<<<<<< HEAD
+=======
+            case ListDevices() if self._gpu and self._engine is None:
+                self._channel.send(self._devices(compute=frame.compute))
+            case Generate() if self._engine is not None:
+                self._answer(self._engine, frame)
+>>>>>>> 1ccd7261d49c5efdbdc285252f8f370f3bfc0035
             case Cancel():
                 pass  # what it was to stop ended before it arrived
             case Shutdown():
@@ -111,8 +126,21 @@ class Service:
                 return False
         return True
 
+<<<<<<< HEAD
     def _watch(self, turn: str, *, yields: bool) -> Callable[[], bool]:
         """What is asked again and again while one order is carried out: shall it stop?
+=======
+    def _devices(self, *, compute: bool) -> Devices:
+        try:
+            backends.load_cpu()
+            backends.load_gpu(self._gpu)
+        except backends.BackendError as error:
+            return Devices(devices=(), code=error.code)
+        return Devices(devices=devices.computing() if compute else devices.found())
+
+    def _answer(self, engine: Engine, order: Generate) -> None:
+        stopped = False
+>>>>>>> 1ccd7261d49c5efdbdc285252f8f370f3bfc0035
 
         It stops for its own `Cancel` and at the end of everything; what `yields`, for any other order as
         well. An order that comes meanwhile is taken up afterwards.
