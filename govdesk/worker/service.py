@@ -8,12 +8,9 @@ from collections.abc import Callable
 from govdesk.domain.frames import (
     WORKER_OUT_OF_MEMORY,
     Cancel,
-<<<<<<< HEAD
     CountTokens,
-    ForgetState,
-=======
     Devices,
->>>>>>> 1ccd7261d49c5efdbdc285252f8f370f3bfc0035
+    ForgetState,
     Generate,
     ListDevices,
     LoadFailed,
@@ -87,13 +84,8 @@ class Service:
                     self._channel.send(self._engine.loaded())
                 except LoadFailedError as error:
                     self._channel.send(LoadFailed(code=error.code))
-<<<<<<< HEAD
-=======
             case ListDevices() if self._gpu and self._engine is None:
                 self._channel.send(self._devices(compute=frame.compute))
-            case Generate() if self._engine is not None:
-                self._answer(self._engine, frame)
->>>>>>> 1ccd7261d49c5efdbdc285252f8f370f3bfc0035
             case Cancel():
                 pass  # what it was to stop ended before it arrived
             case Shutdown():
@@ -126,10 +118,6 @@ class Service:
                 return False
         return True
 
-<<<<<<< HEAD
-    def _watch(self, turn: str, *, yields: bool) -> Callable[[], bool]:
-        """What is asked again and again while one order is carried out: shall it stop?
-=======
     def _devices(self, *, compute: bool) -> Devices:
         try:
             backends.load_cpu()
@@ -138,9 +126,8 @@ class Service:
             return Devices(devices=(), code=error.code)
         return Devices(devices=devices.computing() if compute else devices.found())
 
-    def _answer(self, engine: Engine, order: Generate) -> None:
-        stopped = False
->>>>>>> 1ccd7261d49c5efdbdc285252f8f370f3bfc0035
+    def _watch(self, turn: str, *, yields: bool) -> Callable[[], bool]:
+        """What is asked again and again while one order is carried out: shall it stop?
 
         It stops for its own `Cancel` and at the end of everything; what `yields`, for any other order as
         well. An order that comes meanwhile is taken up afterwards.
