@@ -10,8 +10,8 @@ stopped, the library is asked. A memory that cannot be cut (recurrent models, wi
 only ever continued where it ends; else the prompt is read whole.
 
 The library computes few tokens with other kernels than many, and rounds otherwise there: a logit moves by up
-to 0.9 with the embedded model, which may turn a near tie. Where an answer has to repeat itself (temperature 0),
-only tokens that were computed among many are used again, and at least as many are read anew: then the prompt
+to 0.9 with the embedded model, which may turn a near tie. Where an answer has to repeat itself (temperature
+0), only tokens that were computed among many are used again, and at least as many are read anew: then the prompt
 is computed as if it were read whole.
 """
 
