@@ -222,7 +222,8 @@ class AnswerFailed(_Frame, frozen=True):
 class ReadDone(_Frame, frozen=True):
     """Reading ahead ended: `reused_tokens` were read before, `read_tokens` now.
 
-    `code` as in `AnswerFailed`, or empty.
+    `prompt_tokens` are those of the whole prompt, as if it were sent now. `code` as in `AnswerFailed`, or
+    empty; `estimated`: the tokens were not counted to the end.
     """
 
     turn: Name
@@ -230,6 +231,7 @@ class ReadDone(_Frame, frozen=True):
     reused_tokens: Tokens
     read_tokens: Tokens
     code: Name = ""
+    estimated: bool = False
 
 
 class Counted(_Frame, frozen=True):

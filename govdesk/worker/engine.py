@@ -36,6 +36,8 @@ _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
 AHEAD_BATCH_TOKENS = 128
 """Reading ahead looks for other orders between so many tokens, as well as inside."""
+HELD_BACK_TOKENS = 4
+"""The end of a text that grows: a word that goes on is cut into other tokens."""
 Events = PromptProgress | AnswerPiece | AnswerDone | AnswerFailed
 
 
@@ -133,19 +135,21 @@ class Engine:
     def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> ReadDone:
         """Read what is certain of the next prompt until `stop()` says so; what was read stays read.
 
-        Certain is what comes before the end of the last text; what the template puts after it may move.
+        Certain is what comes before the end of the last text, but for its last tokens: they may become
+        others with the next letter. What the template puts after it moves; it is counted, not read.
         """
-        prompt, reused, run = 0, 0, Run()
-        match self._prompt(order.messages, stop, growing=True):
+        prompt, reused, run, estimated = 0, 0, Run(), False
+        match self._prompt(order.messages, stop):
             case str(code):
                 pass
             case Cancelled():
                 code = "cancelled"
-            case Full(tokens=count):
+            case Full(tokens=count, estimated=estimated):
                 prompt, code = min(count, MAX_TOKENS), "context.full"
-            case tokens:
+            case whole:
+                tokens = whole[: self._certain(order.messages, whole)]
                 sequence = self._sequences.begin(order.conversation, tokens)
-                prompt, reused = len(tokens), len(sequence.tokens)
+                prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
                 ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
@@ -159,7 +163,18 @@ class Engine:
             reused_tokens=reused,
             read_tokens=run.read_tokens,
             code="" if code == "ok" else code,
+            estimated=estimated,
         )
+
+    def _certain(self, untold: tuple[ChatMessage, ...], tokens: tuple[int, ...]) -> int:
+        """How many of a growing prompt's tokens will not change any more; at least one."""
+        parts = self._template.render(tuple((message.role, message.text) for message in untold))
+        last = max((at for at, part in enumerate(parts) if not part.special), default=-1)
+        tail = sum(
+            len(self._vocabulary.tokenize(part.text.encode("utf-8", "replace"), special=part.special))
+            for part in parts[last + 1 :]
+        )
+        return max(1, len(tokens) - tail - HELD_BACK_TOKENS)
 
     def count(self, order: CountTokens, cancelled: Callable[[], bool]) -> Counted:
         """Count a history as a prompt; nothing is computed with it."""
@@ -174,20 +189,16 @@ class Engine:
                 return Counted(turn=order.turn, prompt_tokens=len(tokens))
 
     def _prompt(
-        self, untold: tuple[ChatMessage, ...], cancelled: Callable[[], bool], *, growing: bool = False
+        self, untold: tuple[ChatMessage, ...], cancelled: Callable[[], bool]
     ) -> tuple[int, ...] | Full | Cancelled | str:
         """The tokens of a history as a prompt, or why there are none (a code).
 
         Args:
             untold: the history.
             cancelled: asked between stretches of it.
-            growing: only up to the end of the last text.
         """
         try:
             parts = self._template.render(tuple((message.role, message.text) for message in untold))
-            if growing:
-                last = max((at for at, part in enumerate(parts) if not part.special), default=-1)
-                parts = parts[: last + 1]
             tokens = self._vocabulary.prompt(parts, cancelled)
         except TemplateFailedError as error:
             return error.code
