@@ -9,10 +9,10 @@ The list of tokens is never more than what the memory really holds: after anythi
 stopped, the library is asked. A memory that cannot be cut (recurrent models, windows that slid on) is
 only ever continued where it ends; else the prompt is read whole.
 
-The library computes few tokens with other kernels than many, and rounds otherwise there: a logit moves by up
-to 0.9 with the embedded model, which may turn a near tie. Where an answer has to repeat itself (temperature
-0), only tokens that were computed among many are used again, and at least as many are read anew: then the prompt
-is computed as if it were read whole.
+The library computes few tokens with other kernels than many, and rounds otherwise there: a logit moves by
+up to 0.9 with the embedded model, which may turn a near tie. Where an answer has to repeat itself
+(temperature 0), only tokens that were computed among many are used again, and at least as many are read
+anew: then the prompt is computed as if it were read whole.
 """
 
 from __future__ import annotations
