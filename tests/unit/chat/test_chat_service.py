@@ -139,10 +139,14 @@ class Inference:
         return MODEL
 
     def answer(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        sampling: Sampling,
+        conversation: str = "",
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         self.log.steps.append("inference")
-        self.seen = history
+        self.seen, self.conversation = history, conversation
         try:
             yield Reading(1, 1)
             for piece in self.pieces:
@@ -179,7 +183,7 @@ class Store:
         done = [Message(Role.USER, prompt, TurnId("t"), 0) for prompt in self.prompts]
         return (*done, Message(Role.ASSISTANT, "", TurnId("t"), 0))
 
-    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns) -> None:
+    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns, cut) -> None:
         self.log.steps.append("store prompt")
         self.prompts.append(prompt)
         self.rows[turn] = []
