@@ -28,7 +28,7 @@ from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
 from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
-from govdesk.worker.sequences import OK, Sequence, Sequences
+from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
@@ -92,9 +92,9 @@ class Engine:
         if not self._context:
             raise LoadFailedError("model.no-context")
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
-        self._batch_tokens = order.batch_tokens
+        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
         self._sequences = Sequences(
-            self._context, self._model, order.sequences, self.context_tokens, order.batch_tokens
+            self._context, self._model, order.sequences, self.context_tokens, self._batch_tokens
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
         self._most_threads = max(order.threads, batch_threads)
@@ -159,8 +159,9 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
+                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS))
+                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, ahead))
                 finally:
                     watch.switch(False)
         return ReadDone(
@@ -228,7 +229,7 @@ class Engine:
         try:
             for token in tokens[-PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(chosen_by, token)
-            sequence = self._sequences.begin(order.conversation, tokens)
+            sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
                 code = yield from decode(
@@ -266,7 +267,7 @@ class Engine:
         """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
         yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         while (start := len(sequence.tokens)) < len(tokens):
-            chunk = tokens[start : start + batch_tokens]
+            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
             last = start + len(chunk) == len(tokens)
             result = self._sequences.read(sequence, chunk, logits=last)
             run.read_tokens += max(0, len(sequence.tokens) - start)
