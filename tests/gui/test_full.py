@@ -76,8 +76,8 @@ def labels(view):
 
 def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full, desk):
     page, window, identity = full()
-    desk.chat.script = Script(answer=("Ports were compared.",))
-    desk.chat.then = Script(cut=Cut(4, TurnId("turn1")))
+    desk.chat.then = Script(answer=("Ports were compared.",))
+    desk.chat.script = Script(cut=Cut(4, TurnId("turn1")))
     page.full.summarise.click()
     assert page.composer.prompt == "the third"
     qtbot.waitUntil(lambda: len(desk.chat.prompts) == 2)
@@ -96,7 +96,7 @@ def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full
 @pytest.mark.parametrize("how", [{"outcome": Outcome.FAILED, "answer": ()}, {"answer": ()}])
 def test_without_a_summary_nothing_is_sent(qtbot, full, desk, how):
     page, window, _ = full()
-    desk.chat.script = Script(**how)
+    desk.chat.then = Script(**how)
     page.full.summarise.click()
     settled(qtbot, window)
     qtbot.wait(20)
