@@ -21,6 +21,20 @@ def too_long_words(too_long: TooLong) -> str:
     )
 
 
+LOOP = "loop"
+"""The code of a completed turn whose answer only repeated itself, so that it was stopped."""
+
+
+def stop_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
+    """Why a completed answer with this code stops before the model ended it; empty when it did not."""
+    if code == LOOP:
+        return (
+            "The model said the same over and over, so it was stopped. Ask in other words, or start a new "
+            "conversation."
+        )
+    return cut_words(model, usage) if code == CUT else ""
+
+
 def cut_words(model: ModelInfo | None, usage: Usage) -> str:
     """Why an answer with the code `CUT` stops where it stops, and what to do.
 

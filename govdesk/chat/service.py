@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Generator, Mapping
 
 from govdesk.chat.checking import check
-from govdesk.chat.endings import CUT, FULL, cut_words, too_long_words
+from govdesk.chat.endings import FULL, stop_words, too_long_words
 from govdesk.chat.fitting import SUMMARY_PROMPT, SUMMARY_TOKENS, Fitter
 from govdesk.chat.ports import (
     AuditLog,
@@ -284,7 +284,7 @@ class ChatService:
             return Outcome.DENIED, _BLOCKED, code
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, cut_words(turn.model, turn.usage) if reason == CUT else "", reason
+        return Outcome.COMPLETED, stop_words(reason, turn.model, turn.usage), reason
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time

@@ -16,7 +16,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The model stopped. `reason` is `end`, `length` or `cancelled`."""
+    """The model stopped. `reason` is `end`, `length`, `loop` or `cancelled`."""
 
     reason: str
     usage: Usage

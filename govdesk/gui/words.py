@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
-from govdesk.chat.endings import CUT, cut_words
+from govdesk.chat.endings import stop_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
 from govdesk.domain.turn import Message, ModelInfo, Outcome, Role, TooLong, Usage
@@ -35,6 +35,8 @@ _REASON_WORDS = {
     "model": "The model could not be used.",
     "template": "The model's chat template could not be used.",
     "worker": "The model's process could not go on.",
+    "worker.instruction": "This processor lacks an instruction that the model's process uses.",
+    "worker.memory": "The model's process needed more memory than it may have.",
 }
 NOT_ASKED = "Not asked: policy does not allow it."
 
@@ -78,8 +80,8 @@ def reason(code: str) -> str:
 
 def ending(message: Message) -> str:
     """All that is said under a stored answer about how its turn ended."""
-    if message.code == CUT:
-        return cut_words(message.model, message.usage)
+    if stopped := stop_words(message.code, message.model, message.usage):
+        return stopped
     parts = (outcome(message.outcome, message.text), reason(message.code))
     return " ".join(part for part in parts if part)
 

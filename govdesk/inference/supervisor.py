@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -39,10 +38,12 @@ from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import catalogue, reading, words
+from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
-from govdesk.inference.catalogue import Manifest, Model
+from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.repetition import Repetition
+from govdesk.inference.store import Model
 
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
@@ -157,6 +158,7 @@ class Supervisor:
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        repetition, loop = Repetition(), False
         ended = False
         try:
             self._begin(turn, reading=False)
@@ -169,6 +171,11 @@ class Supervisor:
                 ended = isinstance(event, Stopped | AnswerFailed)
                 if isinstance(event, AnswerFailed):
                     raise words.answer_failed(event)
+                if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
+                    loop = True
+                    self.cancel()
+                if isinstance(event, Stopped) and loop and event.reason == "cancelled":
+                    event = Stopped("loop", event.usage)
                 yield event
         finally:
             self._end()
@@ -295,23 +302,23 @@ class Supervisor:
     def _start(self) -> ModelInfo:
         model = self._find_model()
         try:
-            descriptor = catalogue.open_verified(model)
+            opened = store.open_verified(model)
         except ModelError as error:
             self._record(_model_entry(model, "failure", {"code": error.code}))
             raise
         try:
-            self._record(_model_entry(model, "success", {"bytes": model.manifest.bytes}))
+            self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
             self._channel = channel = self._broker.start_worker()
             self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, (descriptor,))
+            self._send(channel, order, opened.descriptors)
             loaded = self._next(channel, LOAD_SECONDS)
             info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise
         finally:
-            os.close(descriptor)
+            store.close_all(opened.descriptors)
         return info
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
@@ -396,12 +403,9 @@ class Supervisor:
         return self._ended_as(self._bury(channel))
 
     def _ended_as(self, end: WorkerEnded | None) -> WorkerError:
-        code = "worker.crashed"
-        if end is not None and end.signal == signal.SIGKILL:
-            code = "worker.killed"
-        self._failure_record(code, signal=end.signal if end is not None else 0)
-        why = " Perhaps the machine ran out of memory." if code == "worker.killed" else ""
-        return words.worker_failed(f"The part of GovDesk that runs the model ended unexpectedly.{why}", code)
+        error = failures.ended(end)
+        self._failure_record(error.code, signal=end.signal if end is not None else 0)
+        return error
 
     def _ended_before_hello(self, channel: WorkerChannel) -> GovDeskError:
         """A worker that cannot have its walls ends before it says anything."""
@@ -458,6 +462,6 @@ def _model_entry(
         event=Event.MODEL_LOAD,
         outcome=outcome,
         object=model.manifest.name,
-        model=model.manifest.sha384,
+        model=model.digest,
         fields={"version": model.manifest.version, **fields},
     )

@@ -24,10 +24,11 @@ from govdesk.domain.frames import (
     ReadDone,
     SetThreads,
 )
-from govdesk.worker import limits
+from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
-from govdesk.worker.sequences import OK, Sequence, Sequences
+from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
@@ -50,22 +51,30 @@ class LoadFailedError(Exception):
 
 
 class Engine:
-    """A model and a context over it, from a descriptor that nobody can change any more.
+    """A model and a context over it, from descriptors that nobody can change any more.
 
     Args:
-        descriptor: sealed memfd, or a file that a rule allows, holding the GGUF.
+        descriptors: sealed memfds, or files that a rule allows, holding the GGUF or its parts in order.
         order: context size, threads, batch.
 
     Raises:
-        LoadFailedError: `model.refused`, `model.no-context`, or a template's code.
+        LoadFailedError: `backend.no-cpu`, `gpu.no-device`, `model.refused`, `model.no-context`, or the code
+            of a template.
     """
 
-    def __init__(self, descriptor: int, order: LoadModel) -> None:
+    def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
         lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        try:
+            self.processor = backends.load_cpu()
+        except backends.BackendError as error:
+            raise LoadFailedError(error.code) from error
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        self._model = lib.llama_model_load_from_file(f"/proc/self/fd/{descriptor}".encode(), parameters)
+        held = _place(parameters, order)  # the library reads them while it loads
+        paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
+        array = (ctypes.c_char_p * len(paths))(*paths)
+        self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
+        del held
         if not self._model:
             raise LoadFailedError("model.refused")
         self.context_tokens = min(order.context_tokens, int(lib.llama_model_n_ctx_train(self._model)))
@@ -73,28 +82,27 @@ class Engine:
         settings = lib.llama_context_default_params()
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
-        settings.n_ubatch = order.micro_batch_tokens
+        settings.n_ubatch = min(order.micro_batch_tokens, order.batch_tokens)
         settings.n_seq_max = order.sequences
         settings.kv_unified = True  # the sequences share the cells: one conversation may have them all
-        settings.n_threads = order.threads
-        settings.n_threads_batch = order.batch_threads or order.threads
+        batch_threads = order.batch_threads or order.threads
+        settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
-        self._batch_tokens = order.batch_tokens
+        self.pace = Pace(self._set_threads, order.threads, batch_threads)
+        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
         self._sequences = Sequences(
-            self._context, self._model, order.sequences, self.context_tokens, order.batch_tokens
+            self._context, self._model, order.sequences, self.context_tokens, self._batch_tokens
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
-        self._most_threads = max(order.threads, order.batch_threads)
+        self._most_threads = max(order.threads, batch_threads)
         source = lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
-        limits.bound_memory(
-            self._most_threads
-        )  # the library has what it needs; the template gets what is left
+        limits.bound_memory(self._most_threads)  # the library has what it needs; the template gets the rest
         try:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
@@ -104,15 +112,14 @@ class Engine:
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
-        return Loaded(context_tokens=self.context_tokens, template_sha384=self.template_sha384)
+        return Loaded(
+            context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
+        )
 
     def set_threads(self, order: SetThreads) -> None:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
-        lib.llama_set_n_threads(
-            self._context,
-            max(1, min(order.threads, self._most_threads)),
-            max(1, min(order.batch_threads, self._most_threads)),
-        )
+        most = self._most_threads
+        self.pace.allow(max(1, min(order.threads, most)), max(1, min(order.batch_threads, most)))
 
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""
@@ -152,8 +159,9 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
+                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS))
+                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, ahead))
                 finally:
                     watch.switch(False)
         return ReadDone(
@@ -212,11 +220,22 @@ class Engine:
         chosen_by = sampler(order, self._vocabulary.size)
         watch = Watch(self._context, cancelled)
         watch.switch(True)
+        self.pace.begin()
+
+        def between() -> bool:
+            self.pace.look()
+            return cancelled()
+
         try:
             for token in tokens[-PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(chosen_by, token)
-            sequence = self._sequences.begin(order.conversation, tokens)
+<<<<<<< HEAD
+            sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, cancelled, self._batch_tokens)
+=======
+            sequence = self._sequences.begin(order.conversation, tokens)
+            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
+>>>>>>> d293f4fb00ca32464af7963824ed51e54c6f1f55
             if code == "ok":
                 code = yield from decode(
                     self._context,
@@ -225,7 +244,7 @@ class Engine:
                     self._vocabulary,
                     chosen_by,
                     watch,
-                    cancelled,
+                    between,
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
@@ -237,6 +256,9 @@ class Engine:
             yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
+
+    def _set_threads(self, decode_with: int, read_with: int) -> None:
+        lib.llama_set_n_threads(self._context, decode_with, read_with)
 
     def _read(
         self,
@@ -250,7 +272,7 @@ class Engine:
         """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
         yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         while (start := len(sequence.tokens)) < len(tokens):
-            chunk = tokens[start : start + batch_tokens]
+            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
             last = start + len(chunk) == len(tokens)
             result = self._sequences.read(sequence, chunk, logits=last)
             run.read_tokens += max(0, len(sequence.tokens) - start)
@@ -269,6 +291,23 @@ def _end_of(steps: Generator[PromptProgress, None, str]) -> str:
             next(steps)
         except StopIteration as end:
             return str(end.value)
+
+
+def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:
+    """Say where the layers go: to the devices of the order, or all to the processor.
+
+    Returns:
+        What the parameters point to.
+    """
+    chosen = devices.handles(order.devices)
+    if chosen is None or len(order.devices) != len(order.device_layers):
+        raise LoadFailedError("gpu.no-device")
+    listed = (ctypes.c_void_p * (len(chosen) + 1))(*chosen, None)
+    split = (ctypes.c_float * max(lib.llama_max_devices(), len(chosen)))(*order.device_layers)
+    parameters.n_gpu_layers = sum(order.device_layers)
+    parameters.devices = ctypes.cast(listed, ctypes.c_void_p)  # ended at once: the processor alone
+    parameters.tensor_split = split if chosen else None
+    return listed, split
 
 
 def _done(turn: str, reason: str, run: Run) -> AnswerDone:

@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Callable
 
 from govdesk.domain.frames import (
+    WORKER_OUT_OF_MEMORY,
     Cancel,
     CountTokens,
+    Devices,
     ForgetState,
     Generate,
+    ListDevices,
     LoadFailed,
     LoadModel,
     Probe,
@@ -24,6 +27,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.errors import FrameError
 from govdesk.process.channel import Channel, close_all
+from govdesk.worker import backends, devices
 from govdesk.worker.engine import Engine, LoadFailedError
 
 MAX_WAITING = 16
@@ -36,10 +40,12 @@ class Service:
     Args:
         channel: to the session process.
         probes: what the self-test found, for the hello.
+        gpu: the graphics backend that the walls were made for, or empty.
     """
 
-    def __init__(self, channel: Channel[ToWorker], probes: tuple[Probe, ...]) -> None:
+    def __init__(self, channel: Channel[ToWorker], probes: tuple[Probe, ...], gpu: str = "") -> None:
         self._channel = channel
+        self._gpu = gpu
         self._probes = probes
         self._engine: Engine | None = None
         self._waiting: deque[tuple[ToWorker, list[int]]] = deque()
@@ -50,7 +56,10 @@ class Service:
         self._broken = False
 
     def run(self) -> int:
-        """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules."""
+        """Until the channel closes or `Shutdown` comes; 0, or 1 when the other end broke the rules.
+
+        `WORKER_OUT_OF_MEMORY` when there was no more of it.
+        """
         try:
             self._channel.send(WorkerHello(probes=self._probes))
             while not self._ending and (received := self._next()) is not None:
@@ -60,6 +69,8 @@ class Service:
                 close_all(descriptors)
         except (FrameError, BrokenPipeError):
             return 1
+        except MemoryError:  # what is half done in the library cannot be undone: a fresh worker is better
+            return WORKER_OUT_OF_MEMORY
         return 1 if self._broken else 0
 
     def _next(self) -> tuple[ToWorker, list[int]] | None:
@@ -67,12 +78,14 @@ class Service:
 
     def _take(self, frame: ToWorker, descriptors: list[int]) -> bool:
         match frame:
-            case LoadModel() if len(descriptors) == 1 and self._engine is None:
+            case LoadModel() if descriptors and self._engine is None:
                 try:
-                    self._engine = Engine(descriptors[0], frame)
+                    self._engine = Engine(tuple(descriptors), frame)
                     self._channel.send(self._engine.loaded())
                 except LoadFailedError as error:
                     self._channel.send(LoadFailed(code=error.code))
+            case ListDevices() if self._gpu and self._engine is None:
+                self._channel.send(self._devices(compute=frame.compute))
             case Cancel():
                 pass  # what it was to stop ended before it arrived
             case Shutdown():
@@ -104,6 +117,14 @@ class Service:
             case _:
                 return False
         return True
+
+    def _devices(self, *, compute: bool) -> Devices:
+        try:
+            backends.load_cpu()
+            backends.load_gpu(self._gpu)
+        except backends.BackendError as error:
+            return Devices(devices=(), code=error.code)
+        return Devices(devices=devices.computing() if compute else devices.found())
 
     def _watch(self, turn: str, *, yields: bool) -> Callable[[], bool]:
         """What is asked again and again while one order is carried out: shall it stop?

@@ -280,6 +280,15 @@ def test_an_answer_that_filled_the_context_says_so(line: Line) -> None:
     assert f"fills all {room:,} tokens" in _ended(line.run()).explanation
 
 
+def test_an_answer_that_only_repeated_itself_says_so_and_is_kept(line: Line) -> None:
+    line.inference.stopped = Stopped("loop", Usage(prompt_tokens=3, answer_tokens=300))
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.COMPLETED
+    assert ended.text
+    assert "over and over" in ended.explanation
+    assert line.audit.entries[-1].fields["rule"] == "loop"
+
+
 def test_no_record_no_inference(line: Line) -> None:
     line.audit.fails_at = Event.TURN_INTENT
     with pytest.raises(AuditClosedError):
