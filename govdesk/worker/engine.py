@@ -229,13 +229,8 @@ class Engine:
         try:
             for token in tokens[-PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(chosen_by, token)
-<<<<<<< HEAD
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
-            code = yield from self._read(order.turn, sequence, tokens, run, cancelled, self._batch_tokens)
-=======
-            sequence = self._sequences.begin(order.conversation, tokens)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
->>>>>>> d293f4fb00ca32464af7963824ed51e54c6f1f55
             if code == "ok":
                 code = yield from decode(
                     self._context,
