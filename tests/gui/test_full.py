@@ -159,3 +159,22 @@ def test_the_same_is_said_when_it_is_opened_again(qtbot, enter, desk):
         page.transcript.views[2]
     )
     assert "GovDesk" in labels(page.transcript.views[0])
+
+
+@pytest.mark.parametrize(("width", "height"), [(720, 480), (819, 614), (1280, 720)])
+def test_it_has_room_on_the_smallest_screen(qtbot, full, width, height):
+    page, window, _ = full(replace(FULL, oldest=OLDEST * 4))
+    window.resize(width, height)
+    qtbot.waitUntil(lambda: page.full.height() <= max(90, page.height() * 2 // 5))
+    assert (window.width(), window.height()) == (width, height)  # nothing asks for more
+    for part in (page.full, page.composer, page.composer.box):
+        corner = part.mapTo(window, part.rect().bottomRight())
+        assert window.rect().contains(corner)
+    assert page.full.geometry().bottom() < page.composer.geometry().top()
+    for way in (page.full.drop, page.full.summarise, page.full.shorten):
+        way.setFocus()
+        page.full.ensureWidgetVisible(way)
+        top = way.mapTo(page.full.viewport(), way.rect().topLeft())
+        assert page.full.viewport().rect().contains(top)
+    if height >= 614:
+        assert page.full.what.height() >= page.full.what.heightForWidth(page.full.what.width())
