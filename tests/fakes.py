@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from govdesk.domain.decision import Decision, Deny, Permit
@@ -22,10 +22,12 @@ from govdesk.domain.turn import (
     Ended,
     Message,
     ModelInfo,
+    OldTurn,
     Outcome,
     Reading,
     Released,
     Role,
+    Sampling,
     SearchHit,
     TooLong,
     TurnEvent,
@@ -183,6 +185,7 @@ class Script:
     too_long: TooLong | None = None
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
+    left_out: tuple[OldTurn, ...] = ()
 
 
 class FakeChat:
@@ -202,15 +205,20 @@ class FakeChat:
     def cancel(self) -> None:
         self._cancel.set()
 
-    def summarise(self, conversation: ConversationId, oldest: int) -> Iterator[TurnEvent]:
+    def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
         self.summarised.append((conversation, oldest))
-        summary = replace(self.script, cut=Cut(oldest), summary=True)
-        self.script = self.then
+        summary = replace(self.then, cut=Cut(oldest), summary=True)
+        self.then = Script()
         return self._play(summary, conversation, "Summarise our conversation so far.")
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, *, when_full: WhenFull = WhenFull.STOP
-    ) -> Iterator[TurnEvent]:
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
+    ) -> Generator[TurnEvent, None, None]:
+        del sampling
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
         self.when_full.append(when_full)
@@ -218,7 +226,9 @@ class FakeChat:
             script = replace(script, too_long=None)
         return self._play(script, conversation, prompt)
 
-    def _play(self, script: Script, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
+    def _play(
+        self, script: Script, conversation: ConversationId | None, prompt: str
+    ) -> Generator[TurnEvent, None, None]:
         self._cancel.clear()
         self.running += 1
         try:
@@ -244,7 +254,9 @@ class FakeChat:
         now = time.time_ns()
         cut = replace(script.cut, summary=turn) if script.summary else script.cut
         self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings, cut=cut))
-        yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut)
+        yield Decided(
+            identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut, script.left_out
+        )
         outcome, text = script.outcome, ""
         usage = Usage()
         if isinstance(script.decision, Deny):
@@ -286,7 +298,7 @@ class FakeChat:
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why,
+            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut,
         )  # fmt: skip
 
 

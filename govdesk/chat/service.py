@@ -179,7 +179,14 @@ class ChatService:
             else:
                 self._begin(turn, checked.text)
                 yield Decided(
-                    turn.conversation, turn.id, decision, checked.text, checked.findings, intent, turn.cut
+                    turn.conversation,
+                    turn.id,
+                    decision,
+                    checked.text,
+                    checked.findings,
+                    intent,
+                    turn.cut,
+                    turn.left_out,
                 )
                 outcome, why, code = yield from self._infer(turn)
         except GeneratorExit:
@@ -212,7 +219,7 @@ class ChatService:
         else:
             most = turn.ask.sampling.max_tokens
             fit = self._fitter.fit(turn.id, messages, prompt, most, turn.ask.when_full)
-        turn.history, turn.cut = fit.history, fit.cut
+        turn.history, turn.cut, turn.left_out = fit.history, fit.cut, fit.left_out
         return fit.too_long
 
     def _begin(self, turn: Turn, prompt: str) -> None:
@@ -339,6 +346,7 @@ class ChatService:
             usage=turn.usage,
             record=record,
             explanation=why,
+            cut=turn.cut,
         )
 
     def _entry(

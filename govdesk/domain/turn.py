@@ -231,6 +231,8 @@ class Decided:
     record: RecordSeq
     cut: Cut = Cut()
     """What the model is not given at this turn."""
+    left_out: tuple[OldTurn, ...] = ()
+    """Of that, what it was given until now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,8 @@ class Ended:
     record: RecordSeq
     explanation: str = ""
     """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
+    cut: Cut = Cut()
+    """What the model was not given."""
 
 
 TurnEvent = Decided | TooLong | Reading | Released | Ended

@@ -90,6 +90,8 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
+    from govdesk.domain.ids import TurnId
+    from govdesk.domain.turn import Cut, OldTurn, TooLong
     from govdesk.errors import WorkerError
     from govdesk.gui import dialogs, theme
     from govdesk.gui.window import Window
@@ -230,6 +232,29 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.composer.send_button.click()
     until(lambda: not work.page.running)
     save(window, "chat-denied")
+    work.page.composer.clear()
+    asked = (
+        "Which harbour should we choose, and why?",
+        "Compare the crane capacity of all three",
+        "And rail?",
+    )
+    oldest = tuple(OldTurn(text, time.time_ns() - 4 * 10**11) for text in (*asked, "Depths", "Tides", "Ice"))
+    full = TooLong(8890, 900, 8192, 256, freed_tokens=1310, oldest=oldest, to_summarise=oldest)
+    made.chat.script = Script(too_long=full)
+    work.page.composer.box.setPlainText("Write all of it up as a report of four pages.")
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    save(window, "chat-full")
+    made.chat.then = Script(answer=("Three harbours were compared; Vestmouth is the deepest.",))
+    made.chat.script = Script(cut=Cut(6, TurnId("any")))
+    work.page.full.summarise.click()
+    until(lambda: len(made.chat.prompts) > 1 and made.chat.summarised and not work.page.running)
+    save(window, "chat-summarised")
+    made.chat.script = Script(too_long=TooLong(9890, 9420, 8192, 256))
+    work.page.composer.box.setPlainText("Far too long.")
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    save(window, "chat-full-alone")
     work.page.composer.clear()
     todo = "Ask again; a new one is started."
     ended = WorkerError("The model's process ended.", kept="What came so far is kept.", todo=todo)
