@@ -1,6 +1,7 @@
 """What is verified is what is used: a file is copied into a sealed memfd while it is hashed.
 
-The worker gets that descriptor. A file that was only hashed could change under its mapping.
+The worker gets that descriptor. A file that was only hashed could change under its mapping. And what was
+signed may still be malformed: `gguf.examine` reads it before native code does.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,12 @@ from govdesk import crypto
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
+from govdesk.inference import gguf
+from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.manifest import Manifest, ModelFile, Variant
 
 _COPY_BYTES = 4 * 1024 * 1024
-_GGUF_HEADER = struct.Struct("<4sIQQ")
-_GGUF_VERSIONS = (2, 3)
-_MAX_TENSORS = 65_536
-_MAX_KEYS = 65_536
+_MAGIC = b"GGUF"
 _KEPT = "Your conversations are unchanged."
 
 
@@ -72,23 +71,39 @@ def models_of(manifest: Manifest, folder: Path) -> tuple[Model, ...]:
     )
 
 
-def open_verified(model: Model) -> tuple[int, ...]:
-    """The model's files, in order, as sealed memfds: the bytes that were signed, and nobody can change them.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that may go to the worker: its files, in order, as sealed memfds, and what they hold."""
+
+    descriptors: tuple[int, ...]
+    facts: GgufFacts
+
+
+def open_verified(model: Model) -> Opened:
+    """The model's files, as sealed memfds: the bytes that were signed, sound, and nobody can change them.
 
     The caller owns the descriptors. Costs the model's size in memory, and one reading.
 
     Raises:
-        ModelError: missing, cut, oversized, not a GGUF, or not the bytes that were signed.
+        ModelError: missing, cut, oversized, not the bytes that were signed, or a GGUF that native code must
+            not see.
     """
     _require_memory(model)
     opened: list[int] = []
     try:
         for path, part in zip(model.paths, model.variant.files, strict=True):
             opened.append(_open_verified(path, part))
+        facts = gguf.examine(opened, model.path.name)
+        if facts.architecture != model.manifest.architecture:
+            raise unusable(
+                model.path,
+                f"is a {facts.architecture} model, and its manifest names {model.manifest.architecture}",
+                "model.architecture",
+            )
     except BaseException:
         close_all(opened)
         raise
-    return tuple(opened)
+    return Opened(tuple(opened), facts)
 
 
 def close_all(descriptors: list[int] | tuple[int, ...]) -> None:
@@ -111,7 +126,8 @@ def open_regular(path: Path, part: ModelFile) -> int:
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode):
             raise unusable(path, "is not a regular file", "model.not-a-file")
-        _check_header(path, os.pread(source, _GGUF_HEADER.size, 0))
+        if os.pread(source, len(_MAGIC), 0) != _MAGIC:
+            raise unusable(path, "is not a GGUF file", "model.not-gguf")
         if status.st_size != part.bytes:
             word = "cut short" if status.st_size < part.bytes else "too long"
             raise unusable(
@@ -142,14 +158,6 @@ def _open_verified(path: Path, part: ModelFile) -> int:
         return _copy_sealed(path, part, source)
     finally:
         os.close(source)
-
-
-def _check_header(path: Path, header: bytes) -> None:
-    if len(header) < _GGUF_HEADER.size or header[:4] != b"GGUF":
-        raise unusable(path, "is not a GGUF file", "model.not-gguf")
-    _, version, tensors, keys = _GGUF_HEADER.unpack(header)
-    if version not in _GGUF_VERSIONS or not 0 < tensors <= _MAX_TENSORS or not 0 < keys <= _MAX_KEYS:
-        raise unusable(path, "has a GGUF header that makes no sense", "model.header")
 
 
 def _require_memory(model: Model) -> None:

@@ -204,7 +204,7 @@ class Supervisor:
     def _start(self) -> ModelInfo:
         model = self._find_model()
         try:
-            descriptors = store.open_verified(model)
+            opened = store.open_verified(model)
         except ModelError as error:
             self._record(_model_entry(model, "failure", {"code": error.code}))
             raise
@@ -213,14 +213,14 @@ class Supervisor:
             self._channel = channel = self._broker.start_worker()
             self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, descriptors)
+            self._send(channel, order, opened.descriptors)
             loaded = self._next(channel, LOAD_SECONDS)
             info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise
         finally:
-            store.close_all(descriptors)
+            store.close_all(opened.descriptors)
         return info
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:

@@ -69,7 +69,7 @@ def test_approval_by_digest_chooses_between_two_installed_models() -> None:
 
 def test_it_is_admitted_as_the_bytes_that_were_signed() -> None:
     model = _approved("gemma-3-270m")
-    (descriptor,) = store.open_verified(model)
+    (descriptor,) = store.open_verified(model).descriptors
     try:
         assert os.fstat(descriptor).st_size == model.variant.bytes == GEMMA.stat().st_size
         with pytest.raises(PermissionError):

@@ -10,7 +10,6 @@ import hashlib
 import mmap
 import os
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from tomllib import loads
@@ -27,19 +26,20 @@ from govdesk.inference import catalogue, importing, manifest, store
 from govdesk.inference.media import Package
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox import selftest
-from tests import packages
+from tests import gguf_files, packages
 from tests.packages import Medium, shelf
 from tests.processes import DirectBroker
+from tests.tiny_models import tiny_bytes, tiny_model
 
 NAME = "smollm2-135m-instruct"
 PRIVATE, PUBLIC = crypto.new_signing_key()
 STRANGER, _ = crypto.new_signing_key()
-CONTENT = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + bytes(range(256)) * 64
+CONTENT = tiny_bytes("llama-spm")
 MIDDLE = 5000
 
 
 class Folder:
-    """A models folder of its own: a small file with a GGUF header, and a manifest signed by this test's key."""
+    """A models folder of its own: a tiny model, and a manifest signed by this test's key."""
 
     def __init__(self, path: Path, content: bytes = CONTENT) -> None:
         self.path = path
@@ -72,7 +72,7 @@ class Folder:
             self.sign(PRIVATE)
 
     def load(self) -> None:
-        store.close_all(store.open_verified(self.find()))
+        store.close_all(store.open_verified(self.find()).descriptors)
 
 
 @pytest.fixture
@@ -178,6 +178,19 @@ def _nonsense_header(folder: Folder) -> None:
     _patch(folder.file, 8, b"\xff" * 8)
 
 
+def _signed_but_malformed(folder: Folder) -> None:
+    content = gguf_files.encode(tiny_model("llama-spm").with_keys({"llama.attention.head_count": 0}))
+    old = str(folder.file.stat().st_size)
+    folder.file.write_bytes(content)
+    folder.rewrite(folder.digest, digest := hashlib.sha384(content).hexdigest(), signed=True)
+    folder.rewrite(f"bytes = {old}", f"bytes = {len(content)}", signed=True)
+    folder.approved = (digest,)
+
+
+def _signed_for_another_architecture(folder: Folder) -> None:
+    folder.rewrite('architecture = "llama"', 'architecture = "qwen3"', signed=True)
+
+
 def _link(folder: Folder) -> None:
     target = folder.file.rename(folder.path / "elsewhere")
     folder.file.symlink_to(target)
@@ -216,7 +229,9 @@ def _folder_in_its_place(folder: Folder) -> None:
         (_not_gguf, "model.not-gguf"),
         (_not_gguf_of_the_right_size, "model.not-gguf"),
         (_empty, "model.not-gguf"),
-        (_nonsense_header, "model.header"),
+        (_nonsense_header, "model.digest"),
+        (_signed_but_malformed, "gguf.hyperparameter"),
+        (_signed_for_another_architecture, "model.architecture"),
         (_link, "model.missing"),
         (_pipe, "model.not-a-file"),
         (_folder_in_its_place, "model.not-a-file"),
@@ -268,7 +283,7 @@ def test_a_file_that_is_swapped_while_it_is_checked_is_refused(
 
 
 def test_a_file_that_is_swapped_after_it_was_checked_changes_nothing(folder: Folder) -> None:
-    (descriptor,) = store.open_verified(folder.find())
+    (descriptor,) = store.open_verified(folder.find()).descriptors
     try:
         folder.file.write_bytes(b"GGUF, but another one")
         with open(descriptor, "rb", closefd=False) as file:
@@ -279,7 +294,7 @@ def test_a_file_that_is_swapped_after_it_was_checked_changes_nothing(folder: Fol
 
 
 def test_what_was_checked_cannot_be_changed_by_anybody(folder: Folder) -> None:
-    (descriptor,) = store.open_verified(folder.find())
+    (descriptor,) = store.open_verified(folder.find()).descriptors
     again = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
     try:
         for number in (descriptor, again):

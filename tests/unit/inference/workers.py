@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from govdesk.domain.frames import (
 from govdesk.inference.manifest import Manifest, ModelFile, Variant
 from govdesk.inference.store import Model
 from govdesk.process.channel import Channel, pair
+from tests.tiny_models import tiny_bytes
 
 TEMPLATE = "ab" * 48
 PROBES = tuple(
@@ -137,8 +137,8 @@ class ScriptedBroker:
 
 
 def small_model(folder: Path) -> Model:
-    """A file with a GGUF header and a manifest that fits it; no library ever sees it."""
-    content = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + b"weights"
+    """A tiny model and a manifest that fits it; no library ever sees it."""
+    content = tiny_bytes("llama-spm")
     path = folder / "small.gguf"
     path.write_bytes(content)
     manifest = Manifest(
@@ -149,7 +149,7 @@ def small_model(folder: Path) -> Model:
         license="none",
         provenance="made by a test",
         shipped=False,
-        architecture="none",
+        architecture="llama",
         context_tokens=64,
         template_sha384=TEMPLATE,
         roles=("user", "assistant"),
