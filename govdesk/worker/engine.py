@@ -68,15 +68,15 @@ class Engine:
         if not self._context:
             raise LoadFailedError("model.no-context")
         self._batch_tokens = order.batch_tokens
-        source = lib.llama_model_chat_template(self._model, None)
+        source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
         limits.bound_memory(order.threads)  # the library has what it needs; the template gets what is left
         try:
-            self._template = ChatTemplate(
-                source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
-            )
+            self._source = source.decode("utf-8", "replace")
+            self._template = ChatTemplate(self._source, self._vocabulary.bos, self._vocabulary.eos)
+            self._vocabulary.keep_for_template(self._source)
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
 
