@@ -22,6 +22,7 @@ from govdesk.worker import limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
@@ -74,11 +75,13 @@ class Engine:
         self.template_sha384 = hashlib.sha384(source).hexdigest()
         limits.bound_memory(order.threads)  # the library has what it needs; the template gets what is left
         try:
-            self._source = source.decode("utf-8", "replace")
-            self._template = ChatTemplate(self._source, self._vocabulary.bos, self._vocabulary.eos)
-            self._vocabulary.keep_for_template(self._source)
+            self._template = ChatTemplate(
+                source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
+            )
+            self._opening = self._template.opening()
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
+        self._vocabulary.keep_for_template(self._template.source)
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
@@ -133,6 +136,7 @@ class Engine:
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                    thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
                 )
         finally:
             watch.switch(False)

@@ -86,6 +86,7 @@ class ChatTemplate:
         except MemoryError as error:
             raise TemplateFailedError("template.too-large") from error
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self.source = source
 
     def render(self, messages: tuple[tuple[str, str], ...]) -> tuple[Part, ...]:
         """The prompt for a history of (role, text), up to where the assistant begins to speak.
@@ -110,6 +111,14 @@ class ChatTemplate:
         turns[:2] = [{"role": "user", "content": padded[0] + _FOLDED + padded[1]}]
         return _apart(self._rendered(turns), messages, marks)
 
+    def opening(self) -> str:
+        """What the template lets the assistant begin with; empty where that cannot be found out."""
+        try:
+            last = self.render((("user", "?"),))[-1]
+        except TemplateFailedError:
+            return ""
+        return last.text if last.special else ""
+
     def _rendered(self, turns: list[dict[str, str]]) -> str:
         try:
             with _deadline(RENDER_SECONDS):
@@ -121,11 +130,6 @@ class ChatTemplate:
         except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
                 RecursionError) as error:  # fmt: skip
             raise TemplateFailedError(_not_rendered(error)) from error
-
-
-def opening(parts: tuple[Part, ...]) -> str:
-    """What the template lets the assistant begin with: its text behind the last message."""
-    return parts[-1].text if parts and parts[-1].special else ""
 
 
 def _apart(rendered: str, messages: tuple[tuple[str, str], ...], marks: list[str]) -> tuple[Part, ...]:

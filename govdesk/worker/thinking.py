@@ -152,10 +152,11 @@ class Between:
         """Leave the phase `BEFORE` when the text says so."""
         text = self._held.lstrip()
         first = self._pair.opens if self._opens is None else ""
-        if first and text.startswith(first):
-            self._phase, self._held = _Phase.THINKING, text[len(first) :]
-        elif (text and not first.startswith(text)) or len(self._held) > MAX_HEADER_CHARACTERS:
+        too_late = len(self._held) - len(text) > MAX_HEADER_CHARACTERS
+        if too_late or (text and not (first and first.startswith(text[: len(first)]))):
             self._phase = _Phase.ANSWER
+        elif first and text.startswith(first):
+            self._phase, self._held = _Phase.THINKING, text[len(first) :]
 
     def _thought(self, *, final: bool) -> list[Span]:
         """The thinking that is certain in what is held; goes on to `AFTER` when the text closes it."""

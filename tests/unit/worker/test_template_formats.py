@@ -7,7 +7,7 @@ import json
 import pytest
 
 from govdesk.domain.frames import AnswerDone, Loaded
-from govdesk.worker.template import ChatTemplate, opening
+from govdesk.worker.template import ChatTemplate
 from tests.template_families import CONVERSATIONS, FAMILIES, TODAY, golden
 from tests.tiny_models import tiny_bytes
 from tests.tiny_worker import TinyWorker
@@ -134,14 +134,14 @@ def test_the_real_worker_answers(name: str) -> None:
         worker.stop()
 
 
-def test_what_the_assistant_begins_with() -> None:
-    for name in FAMILIES:
-        begun = opening(_parts(name, "single"))
-        assert begun.endswith("<think>\n") == (name == "deepseek-r1"), name
-    assert opening(()) == ""
-
-
-def _parts(name: str, conversation: str):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_the_assistant_begins_with(name: str) -> None:
     family = FAMILIES[name]
-    template = ChatTemplate(family.source(name), family.bos, family.eos, lambda: TODAY)
-    return template.render(CONVERSATIONS[conversation])
+    opening = ChatTemplate(family.source(name), family.bos, family.eos).opening()
+    assert GOLDEN[name]["single"][-1][0].endswith(opening) and opening
+    assert opening.endswith("<think>\n") == (name == "deepseek-r1")
+
+
+def test_a_template_that_fails_has_no_opening() -> None:
+    assert ChatTemplate("{{ raise_exception() }}", "", "").opening() == ""
+    assert ChatTemplate("{{ messages[0].content }}", "", "").opening() == ""
