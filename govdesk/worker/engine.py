@@ -31,6 +31,7 @@ from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
 from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
@@ -98,7 +99,7 @@ class Engine:
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
         self._most_threads = max(order.threads, batch_threads)
-        source = lib.llama_model_chat_template(self._model, None)
+        source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
@@ -107,8 +108,10 @@ class Engine:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
             )
+            self._opening = self._template.opening()
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
+        self._vocabulary.keep_for_template(self._template.source)
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
@@ -243,6 +246,7 @@ class Engine:
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                    thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
                 )
         finally:
             watch.switch(False)
