@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from govdesk.chat import shape
 from govdesk.chat.endings import CUT, cut_words
 from govdesk.chat.ports import (
     AuditLog,
@@ -68,6 +69,7 @@ class _Turn:
     marking: str
     shown: RedactionStream
     stored: RedactionStream
+    sampling: Sampling
     text: list[str] = field(default_factory=list)
     model: ModelInfo | None = None
     usage: Usage = field(default_factory=Usage)
@@ -160,7 +162,10 @@ class ChatService:
             AuditClosedError: a record could not be made durable; nothing that needed it was done.
         """
         self._cancelled = False
-        return self._run(conversation, prompt, sampling or Sampling())
+        sampling = sampling or Sampling()
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(31))
+        return self._run(conversation, prompt, sampling)
 
     def _run(
         self, conversation: ConversationId | None, prompt: str, sampling: Sampling
@@ -172,6 +177,7 @@ class ChatService:
         if not isinstance(decision, Deny):
             stored = self._redactor.redact(redacted.text, Direction.STORAGE)
             decision = Deny("storage.blocked", _PROMPT_NOT_STORED) if stored.blocked else decision
+            decision = shape.refusal(self._redactor, sampling.grammar) or decision
         turn = _Turn(
             conversation=conversation or ConversationId(""),
             id=TurnId(secrets.token_hex(12)),
@@ -179,6 +185,7 @@ class ChatService:
             marking=self._marking,
             shown=self._redactor.stream(Direction.OUTPUT),
             stored=self._redactor.stream(Direction.STORAGE),
+            sampling=sampling,
         )
         intent = self._audit.append(
             self._entry(
@@ -189,6 +196,7 @@ class ChatService:
                 characters=len(prompt),
                 findings=counts(redacted.findings),
                 conversation=conversation,
+                sampling=sampling,
             )
         )
         outcome, why, code = Outcome.FAILED, "", "turn.unfinished"
@@ -280,7 +288,10 @@ class ChatService:
             return Outcome.DENIED, _BLOCKED, code
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, cut_words(turn.model, turn.usage) if reason == CUT else "", reason
+        why = cut_words(turn.model, turn.usage) if reason == CUT else ""
+        if sampling.grammar:
+            why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
+        return Outcome.COMPLETED, why, reason
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time
@@ -352,6 +363,7 @@ class ChatService:
             usage=turn.usage,
             record=record,
             explanation=why,
+            sampling=turn.sampling,
         )
 
     def _entry(
@@ -366,6 +378,7 @@ class ChatService:
         conversation: ConversationId | None = None,
         model: ModelInfo | None = None,
         usage: Usage | None = None,
+        sampling: Sampling | None = None,
     ) -> Entry:
         fields: dict[str, str | bool | int | dict[str, int] | None] = {
             "rule": rule,
@@ -373,6 +386,8 @@ class ChatService:
             "findings": findings or {},
             "conversation": conversation,
         }
+        if sampling is not None:
+            fields["sampling"] = sampling.numbers()
         if usage is not None:
             fields["tokens"] = {
                 "prompt": usage.prompt_tokens,

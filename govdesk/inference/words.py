@@ -16,6 +16,12 @@ _TEMPLATE = {
     "template.too-slow": "has a chat template that takes too long",
 }
 
+_GRAMMAR = {
+    "grammar.invalid": "The library that runs models refused the grammar",
+    "grammar.stuck": "The answer cannot go on: the grammar allows nothing that this model can write",
+    "grammar.too-slow": "The answer was stopped: following the grammar takes too long",
+}
+
 
 def worker_failed(what: str, code: str) -> WorkerError:
     """A worker that crashed, hung or sent garbage."""
@@ -57,6 +63,13 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
             code=frame.code,
             kept=_KEPT,
             todo="Ask your administrator for another model.",
+        )
+    if frame.code in _GRAMMAR:
+        return UsageError(
+            f"{_GRAMMAR[frame.code]}.",
+            code=frame.code,
+            kept=_KEPT,
+            todo="Ask with another grammar or schema.",
         )
     if frame.code == "prompt.tokenize":
         return WorkerError(

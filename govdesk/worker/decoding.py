@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from llama_cpp import llama_cpp as lib
 
 from govdesk.domain.frames import AnswerPiece
+from govdesk.worker.sampling import STUCK, TOO_SLOW, Sampler
 from govdesk.worker.tokens import Vocabulary
 
 PIECE_SECONDS = 0.05
@@ -25,6 +26,7 @@ SLOW_TOKEN_SECONDS = 0.05
 """Below this a look between tokens is often enough, and the callback would cost some percent."""
 ABORTED = 2
 """llama_decode's answer when the abort callback said so."""
+_FAILED = {STUCK: "grammar.stuck", TOO_SLOW: "grammar.too-slow"}
 _NO_ABORT = lib.ggml_abort_callback()
 
 
@@ -55,7 +57,7 @@ class Watch:
 def decode(
     context: lib.llama_context_p,
     vocabulary: Vocabulary,
-    sampler: lib.llama_sampler_p,
+    sampler: Sampler,
     watch: Watch,
     cancelled: Callable[[], bool],
     run: Run,
@@ -63,7 +65,10 @@ def decode(
     turn: str,
     room: int,
 ) -> Generator[AnswerPiece, None, str]:
-    """Decode up to `room` tokens; returns `end`, `length`, `cancelled` or `decode.failed`.
+    """Decode up to `room` tokens.
+
+    Returns `end`, `length`, `cancelled`, or why it failed: `decode.failed`, `grammar.stuck` or
+    `grammar.too-slow`.
 
     Args:
         context: has read the prompt of the answer, logits of its last token included.
@@ -75,7 +80,7 @@ def decode(
         turn: whose answer it is.
         room: most tokens.
     """
-    native, sample = lib.llama_decode, lib.llama_sampler_sample
+    native, choose = lib.llama_decode, sampler.choose
     is_end, piece = vocabulary.ends, vocabulary.piece
     clock = time.perf_counter
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -86,7 +91,10 @@ def decode(
     last = sent = clock()
     code = "length"
     for count in range(room):
-        token = sample(sampler, context, -1)
+        token = choose(context, -1)
+        if token < 0:
+            code = _FAILED[token]
+            break
         if is_end(token):
             code = "end"
             break

@@ -20,7 +20,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.worker import limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
-from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
+from govdesk.worker.sampling import GrammarRefusedError, sampler
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
@@ -116,12 +116,15 @@ class Engine:
     ) -> Iterator[Events]:
         run = Run(prompt_tokens=len(tokens))
         lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        chosen_by = sampler(order, self._vocabulary.size)
+        try:
+            chosen_by = sampler(order, self._vocabulary)
+        except GrammarRefusedError:
+            yield AnswerFailed(turn=order.turn, code="grammar.invalid")
+            return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
         try:
-            for token in tokens[-PENALTY_LAST_TOKENS:]:
-                lib.llama_sampler_accept(chosen_by, token)
+            chosen_by.know(tokens)
             code = yield from self._read(order.turn, tokens, run, cancelled)
             if code == "ok":
                 code = yield from decode(
@@ -136,7 +139,7 @@ class Engine:
                 )
         finally:
             watch.switch(False)
-            lib.llama_sampler_free(chosen_by)
+            chosen_by.free()
         if code in {"end", "length", "cancelled"}:
             yield _done(order.turn, code, run)
         else:
