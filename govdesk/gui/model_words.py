@@ -32,7 +32,7 @@ def row(line: ModelLine) -> str:
 def summary(found: ModelList) -> str:
     """Above the list."""
     if not found.models and not found.refused:
-        return "There is no model here yet. Import one from a folder or medium that is signed for this workstation."
+        return "There is no model here yet. Import one from a medium that is signed for this workstation."
     ready = sum(line.chosen for line in found.models)
     said = "" if ready else "No model can answer. "
     if found.refused:

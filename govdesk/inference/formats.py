@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from govdesk.inference.gguf_reading import BLOCKS
+from govdesk.inference.gguf_formats import BLOCKS
 
 _MAX_CPUINFO_BYTES = 4 * 1024 * 1024
 _FLAGS = re.compile(r"^(?:flags|Features)\s*:(.*)$", re.MULTILINE)

@@ -162,6 +162,8 @@ class Supervisor:
             top_k=sampling.top_k,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
+            min_p=sampling.min_p,
+            grammar=sampling.grammar,
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
         repetition, loop = Repetition(), False

@@ -34,6 +34,12 @@ _OTHER_TEMPLATE = (
     "place of the one in the file. Or use another model."
 )
 
+_GRAMMAR = {
+    "grammar.invalid": "The library that runs models refused the grammar",
+    "grammar.stuck": "The answer cannot go on: the grammar allows nothing that this model can write",
+    "grammar.too-slow": "The answer was stopped: following the grammar takes too long",
+}
+
 
 def worker_failed(what: str, code: str) -> WorkerError:
     """A worker that crashed, hung or sent garbage."""
@@ -72,6 +78,13 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
     if found := _of_template(frame.code):
         what, code = found
         return ModelError(f"The model {what}.", code=code, kept=_KEPT, todo=_OTHER_TEMPLATE)
+    if frame.code in _GRAMMAR:
+        return UsageError(
+            f"{_GRAMMAR[frame.code]}.",
+            code=frame.code,
+            kept=_KEPT,
+            todo="Ask with another grammar or schema.",
+        )
     if frame.code == "prompt.tokenize":
         return WorkerError(
             "The model could not read the conversation. Nothing was left out, and nothing was answered.",

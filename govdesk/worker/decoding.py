@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from llama_cpp import llama_cpp as lib
 
 from govdesk.domain.frames import AnswerPiece
+from govdesk.worker.sampling import STUCK, TOO_SLOW, Sampler
 from govdesk.worker.sequences import Sequence, Sequences
 from govdesk.worker.thinking import Span, Splitter
 from govdesk.worker.tokens import Vocabulary
@@ -29,6 +30,7 @@ SLOW_TOKEN_SECONDS = 0.05
 """Below this a look between tokens is often enough, and the callback would cost some percent."""
 ABORTED = 2
 """llama_decode's answer when the abort callback said so."""
+_FAILED = {STUCK: "grammar.stuck", TOO_SLOW: "grammar.too-slow"}
 _NO_ABORT = lib.ggml_abort_callback()
 
 
@@ -61,7 +63,7 @@ def decode(
     sequences: Sequences,
     sequence: Sequence,
     vocabulary: Vocabulary,
-    sampler: lib.llama_sampler_p,
+    sampler: Sampler,
     watch: Watch,
     cancelled: Callable[[], bool],
     run: Run,
@@ -70,7 +72,10 @@ def decode(
     room: int,
     thinking: Splitter | None = None,
 ) -> Generator[AnswerPiece, None, str]:
-    """Decode up to `room` tokens; returns `end`, `length`, `cancelled` or `decode.failed`.
+    """Decode up to `room` tokens.
+
+    Returns `end`, `length`, `cancelled`, or why it failed: `decode.failed`, `grammar.stuck` or
+    `grammar.too-slow`.
 
     Args:
         context: has read the prompt of the answer, logits of its last token included.
@@ -85,7 +90,7 @@ def decode(
         room: most tokens.
         thinking: tells this answer's thinking apart; None for a model that does not think.
     """
-    compute, sample, fill = sequences.decode, lib.llama_sampler_sample, sequences.one.fill
+    compute, choose, fill = sequences.decode, sampler.choose, sequences.one.fill
     is_end, piece = vocabulary.ends, vocabulary.piece
     clock = time.perf_counter
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -95,7 +100,10 @@ def decode(
     last = sent = clock()
     code = "length"
     for count in range(room):
-        token = sample(sampler, context, -1)
+        token = choose(context, -1)
+        if token < 0:
+            code = _FAILED[token]
+            break
         if is_end(token):
             code = "end"
             break

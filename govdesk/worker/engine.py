@@ -27,7 +27,7 @@ from govdesk.domain.frames import (
 from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
 from govdesk.worker.pace import Pace
-from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
+from govdesk.worker.sampling import GrammarRefusedError, sampler
 from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
@@ -220,7 +220,11 @@ class Engine:
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> Iterator[Events]:
         run = Run(prompt_tokens=len(tokens))
-        chosen_by = sampler(order, self._vocabulary.size)
+        try:
+            chosen_by = sampler(order, self._vocabulary)
+        except GrammarRefusedError:
+            yield AnswerFailed(turn=order.turn, code="grammar.invalid")
+            return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
         self.pace.begin()
@@ -230,8 +234,7 @@ class Engine:
             return cancelled()
 
         try:
-            for token in tokens[-PENALTY_LAST_TOKENS:]:
-                lib.llama_sampler_accept(chosen_by, token)
+            chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
@@ -250,7 +253,7 @@ class Engine:
                 )
         finally:
             watch.switch(False)
-            lib.llama_sampler_free(chosen_by)
+            chosen_by.free()
         if code in {"end", "length", "cancelled"}:
             yield _done(order.turn, code, run)
         else:

@@ -58,7 +58,7 @@ class Vocabulary:
     """
 
     def __init__(self, model: lib.llama_model_p, context_tokens: int) -> None:
-        self._vocabulary = lib.llama_model_get_vocab(model)
+        self.handle = self._vocabulary = lib.llama_model_get_vocab(model)
         self._context_tokens = context_tokens
         self.size = int(lib.llama_vocab_n_tokens(self._vocabulary))
         self._bos = int(lib.llama_vocab_bos(self._vocabulary))
