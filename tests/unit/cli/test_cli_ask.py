@@ -213,8 +213,8 @@ def asked(monkeypatch, desk):
     monkeypatch.setattr(
         type(desk.chat),
         "run_turn",
-        lambda self, conversation, prompt, sampling: (
-            seen.append(sampling) or run_turn(self, conversation, prompt, None)
+        lambda self, conversation, prompt, sampling, when_full: (
+            seen.append(sampling) or run_turn(self, conversation, prompt, None, when_full)
         ),
     )
     return seen
