@@ -57,6 +57,11 @@ class Profile:
         return self.home / "models"
 
     @property
+    def tuning(self) -> Path:
+        """How many threads suit which model on this machine."""
+        return self.home / "tuning.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the one broker of this profile."""
         return self.home / "instance.lock"

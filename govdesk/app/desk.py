@@ -25,7 +25,10 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
+from govdesk.inference import processor
 from govdesk.inference.supervisor import Supervisor
+from govdesk.inference.tuner import Tuner
+from govdesk.inference.tuning import Tunings, library_build
 from govdesk.policy.decisions import Decider
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
@@ -80,11 +83,18 @@ class SessionDesk:
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
         self._shelf = models.shelf(profile, self.policy)
-        self._inference = Supervisor(link, self._shelf.choose, self._audit.append, selftest.require_closed)
+        self._closing = threading.Event()
+        self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._inference = Supervisor(
+            link,
+            self._shelf.choose,
+            self._audit.append,
+            selftest.require_closed,
+            tuned=self._tunings.threads,
+        )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
-        self._closing = threading.Event()
         self._started = False
         self._front = ""
         self._ended_turns: dict[TurnId, tuple[str, RecordSeq]] = {}
@@ -256,6 +266,8 @@ class SessionDesk:
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
+        tuner = Tuner(self._inference, self._tunings, self._closing)
+        threading.Thread(target=tuner.run, name="tune", daemon=True).start()
         threading.Thread(target=self._clean, args=(database,), name="clean", daemon=True).start()
         return unlocked
 

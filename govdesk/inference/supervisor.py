@@ -29,11 +29,14 @@ from govdesk.domain.frames import (
     LoadModel,
     Probe,
     ReadAhead,
+    SetThreads,
     Shutdown,
+    Tune,
+    Tuned,
     WorkerEnded,
     WorkerHello,
 )
-from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
@@ -96,6 +99,7 @@ class Supervisor:
         record: makes an audit record durable before the action.
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
         plan: how a model is to be loaded on this machine now.
+        tuned: what was measured to suit a model on this machine, if it was.
     """
 
     def __init__(
@@ -105,12 +109,14 @@ class Supervisor:
         record: Callable[[Entry], RecordSeq],
         require_closed: Callable[[tuple[Probe, ...]], None],
         plan: Callable[[Manifest], LoadModel] = default_plan,
+        tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
     ) -> None:
         self._broker = broker
         self._find_model = find_model
         self._record = record
         self._require_closed = require_closed
         self._plan = plan
+        self._tuned = tuned
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
         self._turn: TurnId | None = None
@@ -229,7 +235,38 @@ class Supervisor:
             self._end()
             self._one_order.release()
 
-    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead) -> FromWorker:
+    def tune(self, order: Tune) -> Tuned | None:
+        """Let the worker measure itself; any question ends that. None: it has no model, or is at something.
+
+        Raises:
+            WorkerError: it crashed, hung or sent something else.
+        """
+        if not self._one_order.acquire(blocking=False):
+            return None
+        try:
+            channel = self._channel
+            if channel is None or self._info is None:
+                return None
+            self._begin(TurnId(order.turn), reading=True)
+            frame = self._exchange(channel, order)
+            if isinstance(frame, Tuned) and frame.turn == order.turn:
+                return frame
+            raise self._broken(channel, "sent something unexpected", "worker.garbage")
+        finally:
+            self._end()
+            self._one_order.release()
+
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with so many threads from the next order on, if there is a worker."""
+        channel = self._channel
+        if channel is not None and self._info is not None:
+            self._send(channel, order)
+
+    def loaded(self) -> ModelInfo | None:
+        """The model that is loaded now, if one is."""
+        return self._info
+
+    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead | Tune) -> FromWorker:
         """One order that has one frame for an answer; left before that, the worker's state is unknown."""
         heard = False
         try:
@@ -288,7 +325,7 @@ class Supervisor:
             self._turn = self._cancelled_at = None
             self._reading = False
 
-    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead) -> None:
+    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead | Tune) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
         self._send(channel, order)
         with self._state:
@@ -321,7 +358,10 @@ class Supervisor:
             order = self._plan(model.manifest)
             self._send(channel, order, opened.descriptors)
             loaded = self._next(channel, LOAD_SECONDS)
-            info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
+            info = self._loaded(model, channel, loaded, order.context_tokens)
+            if (threads := self._tuned(info.digest)) is not None:
+                self._send(channel, threads)
+            self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise
