@@ -13,7 +13,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -45,9 +46,11 @@ from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.prompt_states import Ask
 from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
+_T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
 STOP_SECONDS = 3.0
@@ -119,6 +122,7 @@ class Supervisor:
         self._tuned = tuned
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
+        self._loading: tuple[LoadModel, str, str] | None = None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
@@ -266,17 +270,70 @@ class Supervisor:
         """The model that is loaded now, if one is."""
         return self._info
 
-    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead | Tune) -> FromWorker:
+    def _exchange(
+        self,
+        channel: WorkerChannel,
+        order: msgspec.Struct,
+        descriptors: tuple[int, ...] = (),
+        patience_seconds: float = SILENCE_SECONDS,
+    ) -> FromWorker:
         """One order that has one frame for an answer; left before that, the worker's state is unknown."""
         heard = False
         try:
-            self._order(channel, order)
-            frame = self._next(channel, SILENCE_SECONDS)
+            self._order(channel, order, descriptors)
+            frame = self._next(channel, patience_seconds)
             heard = True
         finally:
             if not heard and self._channel is channel:
                 self.stop()
         return frame
+
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        """How the loaded model was loaded, its digest and its template's; None while none is."""
+        return self._loading if self._info is not None else None
+
+    def aside(
+        self,
+        work: Callable[[ModelInfo, Ask], _T],
+        *,
+        wait_seconds: float,
+        patience_seconds: float,
+    ) -> _T | None:
+        """Do something with the loaded worker while it does nothing else; None when it is not to be had.
+
+        Args:
+            work: gets the loaded model, and a way to send one order and hear one frame.
+            wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
+            patience_seconds: longest that the worker may be silent after an order.
+
+        Raises:
+            WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
+        """
+        if wait_seconds:
+            self.stop_reading()
+        if not self._one_order.acquire(timeout=wait_seconds):
+            return None
+        try:
+            channel, info = self._channel, self._info
+            if channel is None or info is None:
+                return None
+            ask = partial(self._exchange, channel, patience_seconds=patience_seconds)
+            try:
+                return work(info, ask)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._one_order.release()
+
+    def tell(self, order: msgspec.Struct) -> None:
+        """Tell the worker, if there is one, what needs no answer; it is done after what it does now.
+
+        Raises:
+            WorkerError: it is gone; the next call starts a fresh one.
+        """
+        if (channel := self._channel) is not None and self._info is not None:
+            self._send(channel, order)
 
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
@@ -325,14 +382,16 @@ class Supervisor:
             self._turn = self._cancelled_at = None
             self._reading = False
 
-    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead | Tune) -> None:
+    def _order(
+        self, channel: WorkerChannel, order: msgspec.Struct, descriptors: tuple[int, ...] = ()
+    ) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
-        self._send(channel, order)
+        self._send(channel, order, descriptors)
         with self._state:
             self._ordered = True
-            cancelled = self._cancelled_at is not None
-        if cancelled:
-            self._send(channel, Cancel(turn=order.turn))
+            turn = self._turn if self._cancelled_at is not None else None
+        if turn is not None:
+            self._send(channel, Cancel(turn=turn))
 
     def stop(self) -> None:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
@@ -361,6 +420,7 @@ class Supervisor:
             info = self._loaded(model, channel, loaded, order.context_tokens)
             if (threads := self._tuned(info.digest)) is not None:
                 self._send(channel, threads)
+            self._loading = (order, info.digest, model.manifest.template_sha384)
             self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays

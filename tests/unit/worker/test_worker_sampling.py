@@ -13,7 +13,7 @@ import json, os, sys
 from govdesk.domain.frames import *
 from govdesk.worker import decoding, engine as module, sampling
 
-e = module.Engine(os.open(sys.argv[1], os.O_RDONLY), LoadModel(context_tokens=512, threads=1))
+e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),), LoadModel(context_tokens=512, threads=1))
 
 def ask(text="Say something about the sea.", **changed):
     order = dict(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=24, temperature=0.9,
