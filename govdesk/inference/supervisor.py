@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -55,6 +55,7 @@ CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
 _GIVE_WAY_SECONDS = 0.02
 """How often a reading ahead that is in the way is told to stop."""
+_Heard = TypeVar("_Heard")
 _CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
 _FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 _EXIT_WALLS = 5
@@ -190,7 +191,7 @@ class Supervisor:
             try:
                 self._begin(turn, reading=False)
                 order = CountTokens(turn=turn, messages=_messages(history))
-                return reading.count(self._exchange(channel, order), turn)
+                return self._exchange(channel, order, lambda frame: reading.count(frame, turn))
             except GarbageError:
                 raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
             finally:
@@ -212,26 +213,36 @@ class Supervisor:
             if not wanted():  # looked at after a stop can find it: a stop is never lost between the two
                 return None
             order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
-            frame = self._exchange(channel, order)
-            cancelled = self._cancelled_at is not None
-            return reading.read(frame, turn, info.context_tokens, cancelled=cancelled)
+            hearing = reading.ReadHearing(turn, info.context_tokens)
+            return self._exchange(
+                channel, order, lambda frame: hearing.hear(frame, cancelled=self._cancelled_at is not None)
+            )
         except GarbageError:
             raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
         finally:
             self._end()
             self._one_order.release()
 
-    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead) -> FromWorker:
-        """One order that has one frame for an answer; left before that, the worker's state is unknown."""
-        heard = False
+    def _exchange(
+        self,
+        channel: WorkerChannel,
+        order: CountTokens | ReadAhead,
+        hear: Callable[[FromWorker], _Heard | None],
+    ) -> _Heard:
+        """Send an order and hear what comes to its end; left before, the worker's state is unknown."""
+        well = False
         try:
             self._order(channel, order)
-            frame = self._next(channel, SILENCE_SECONDS)
-            heard = True
+            while (heard := hear(self._next(channel, SILENCE_SECONDS))) is None:
+                pass
+            well = True
+        except (GovDeskError, GarbageError):
+            well = True  # explained by the worker's own code, or the worker was stopped for it
+            raise
         finally:
-            if not heard and self._channel is channel:
+            if not well and self._channel is channel:
                 self.stop()
-        return frame
+        return heard
 
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
