@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from govdesk import config
-from govdesk.app import new_profile
+from govdesk.app import new_profile, prompt_cache
 from govdesk.app.rules import POLICY_FOLDER, build_redactor, covers, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
@@ -85,6 +85,7 @@ class SessionDesk:
         self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
         self._keys: DataKeys | None = None
         self._database: Database | None = None
+        self._cache: prompt_cache.PromptCache | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
         self._closing = threading.Event()
         self._started = False
@@ -124,6 +125,8 @@ class SessionDesk:
         """Wipe keys, close history, stop the worker, record the end; what is closed already is fine."""
         self._closing.set()
         self._session.lock(LockReason.QUIT)
+        if self._cache is not None:
+            self._cache.close()
         self._inference.stop()
         self._forget()
         if self._session.state is SessionState.LOCKING:
@@ -250,6 +253,8 @@ class SessionDesk:
             with contextlib.suppress(AuditClosedError):
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
+        if self._cache is not None:
+            self._cache.begin()
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
         threading.Thread(target=self._clean, args=(database,), name="clean", daemon=True).start()
         return unlocked
@@ -289,11 +294,14 @@ class SessionDesk:
         """What works on an open history; turns that a crash left open get their one outcome first."""
         store = EncryptedConversations(database)
         system_high = self.policy.policy.system_high
+        cache = prompt_cache.for_session(
+            self._inference, database, self.profile, self._audit, self._clock, self.policy
+        )
         chat = ChatService(
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
@@ -312,20 +320,21 @@ class SessionDesk:
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
             policy_stamp=self.policy.stamp,
             allowed=self.policy.policy.inference.read_ahead,
         )
-        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp)
+        self._cache = cache
+        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp, cache.deleted)
         return Unlocked(history, chat, drafts, ahead)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""
         database, keys = self._database, self._keys
-        self._database = self._keys = None
+        self._database = self._keys = self._cache = None
         try:
             if database is not None:
                 database.close()

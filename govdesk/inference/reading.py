@@ -25,11 +25,25 @@ class ReadHearing:
         self._context_tokens = context_tokens
         self._done = -1
 
-    def hear(self, untrusted_frame: FromWorker, *, cancelled: bool) -> Read | None:
-        """What reading ahead did; None while it goes on.
+    def goes_on(self, untrusted_frame: FromWorker) -> bool:
+        """Whether this is progress, so that more follows.
+
+        Raises:
+            GarbageError: it is progress that cannot be.
+        """
+        if not isinstance(untrusted_frame, PromptProgress):
+            return False
+        done, total = untrusted_frame.done_tokens, untrusted_frame.total_tokens
+        if untrusted_frame.turn != self._turn or not self._done < done <= total <= self._context_tokens:
+            raise GarbageError
+        self._done = done
+        return True
+
+    def end(self, untrusted_frame: FromWorker, *, cancelled: bool) -> Read:
+        """What reading ahead did.
 
         Args:
-            untrusted_frame: what the worker said.
+            untrusted_frame: what the worker said last.
             cancelled: whether it was told to stop.
 
         Raises:
@@ -37,17 +51,10 @@ class ReadHearing:
             GovDeskError: it could not be read; the worker is well.
         """
         match untrusted_frame:
-            case PromptProgress(turn=turn, done_tokens=done, total_tokens=total) if turn == self._turn:
-                if not self._done < done <= total <= self._context_tokens:
-                    raise GarbageError
-                self._done = done
-                return None
             case ReadDone(turn=turn) if turn == self._turn:
-                return self._end(untrusted_frame, cancelled)
+                done = untrusted_frame
             case _:
                 raise GarbageError
-
-    def _end(self, done: ReadDone, cancelled: bool) -> Read:
         full, stopped = done.code == _FULL, done.code == _CANCELLED
         taken = done.reused_tokens + done.read_tokens
         if (full and taken) or (not full and not taken <= done.prompt_tokens <= self._context_tokens):

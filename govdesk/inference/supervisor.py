@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -42,9 +43,11 @@ from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.prompt_states import Ask
 from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
+_T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
 STOP_SECONDS = 3.0
@@ -55,7 +58,6 @@ CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
 _GIVE_WAY_SECONDS = 0.02
 """How often a reading ahead that is in the way is told to stop."""
-_Heard = TypeVar("_Heard")
 _CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
 _FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 _EXIT_WALLS = 5
@@ -114,6 +116,7 @@ class Supervisor:
         self._plan = plan
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
+        self._loading: tuple[LoadModel, str, str] | None = None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
@@ -191,7 +194,7 @@ class Supervisor:
             try:
                 self._begin(turn, reading=False)
                 order = CountTokens(turn=turn, messages=_messages(history))
-                return self._exchange(channel, order, lambda frame: reading.count(frame, turn))
+                return reading.count(self._exchange(channel, order), turn)
             except GarbageError:
                 raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
             finally:
@@ -214,9 +217,8 @@ class Supervisor:
                 return None
             order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
             hearing = reading.ReadHearing(turn, info.context_tokens)
-            return self._exchange(
-                channel, order, lambda frame: hearing.hear(frame, cancelled=self._cancelled_at is not None)
-            )
+            last = self._exchange(channel, order, goes_on=hearing.goes_on)
+            return hearing.end(last, cancelled=self._cancelled_at is not None)
         except GarbageError:
             raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
         finally:
@@ -226,23 +228,75 @@ class Supervisor:
     def _exchange(
         self,
         channel: WorkerChannel,
-        order: CountTokens | ReadAhead,
-        hear: Callable[[FromWorker], _Heard | None],
-    ) -> _Heard:
-        """Send an order and hear what comes to its end; left before, the worker's state is unknown."""
-        well = False
+        order: msgspec.Struct,
+        descriptors: tuple[int, ...] = (),
+        patience_seconds: float = SILENCE_SECONDS,
+        goes_on: Callable[[FromWorker], bool] = lambda _: False,
+    ) -> FromWorker:
+        """One order and the frame that ends it; left before that, the worker's state is unknown.
+
+        `goes_on` hears each frame, and says whether another one follows.
+        """
+        heard = False
         try:
-            self._order(channel, order)
-            while (heard := hear(self._next(channel, SILENCE_SECONDS))) is None:
+            self._order(channel, order, descriptors)
+            while goes_on(frame := self._next(channel, patience_seconds)):
                 pass
-            well = True
-        except (GovDeskError, GarbageError):
-            well = True  # explained by the worker's own code, or the worker was stopped for it
+            heard = True
+        except GarbageError:
+            heard = True  # it is stopped for that, and on record
             raise
         finally:
-            if not well and self._channel is channel:
+            if not heard and self._channel is channel:
                 self.stop()
-        return heard
+        return frame
+
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        """How the loaded model was loaded, its digest and its template's; None while none is."""
+        return self._loading if self._info is not None else None
+
+    def aside(
+        self,
+        work: Callable[[ModelInfo, Ask], _T],
+        *,
+        wait_seconds: float,
+        patience_seconds: float,
+    ) -> _T | None:
+        """Do something with the loaded worker while it does nothing else; None when it is not to be had.
+
+        Args:
+            work: gets the loaded model, and a way to send one order and hear one frame.
+            wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
+            patience_seconds: longest that the worker may be silent after an order.
+
+        Raises:
+            WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
+        """
+        if wait_seconds:
+            self.stop_reading()
+        if not self._one_order.acquire(timeout=wait_seconds):
+            return None
+        try:
+            channel, info = self._channel, self._info
+            if channel is None or info is None:
+                return None
+            ask = partial(self._exchange, channel, patience_seconds=patience_seconds)
+            try:
+                return work(info, ask)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._one_order.release()
+
+    def tell(self, order: msgspec.Struct) -> None:
+        """Tell the worker, if there is one, what needs no answer; it is done after what it does now.
+
+        Raises:
+            WorkerError: it is gone; the next call starts a fresh one.
+        """
+        if (channel := self._channel) is not None and self._info is not None:
+            self._send(channel, order)
 
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
@@ -291,14 +345,16 @@ class Supervisor:
             self._turn = self._cancelled_at = None
             self._reading = False
 
-    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead) -> None:
+    def _order(
+        self, channel: WorkerChannel, order: msgspec.Struct, descriptors: tuple[int, ...] = ()
+    ) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
-        self._send(channel, order)
+        self._send(channel, order, descriptors)
         with self._state:
             self._ordered = True
-            cancelled = self._cancelled_at is not None
-        if cancelled:
-            self._send(channel, Cancel(turn=order.turn))
+            turn = self._turn if self._cancelled_at is not None else None
+        if turn is not None:
+            self._send(channel, Cancel(turn=turn))
 
     def stop(self) -> None:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
@@ -324,7 +380,9 @@ class Supervisor:
             order = self._plan(model.manifest)
             self._send(channel, order, opened.descriptors)
             loaded = self._next(channel, LOAD_SECONDS)
-            info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
+            info = self._loaded(model, channel, loaded, order.context_tokens)
+            self._loading = (order, info.digest, model.manifest.template_sha384)
+            self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise

@@ -43,7 +43,7 @@ _POLICY = Policy(
         Direction.LOG.value: RedactionRules(),
     },
     models=ModelRules(approved=(EMBEDDED_MODEL_SHA384,)),
-    inference=InferenceRules(read_ahead=False),
+    inference=InferenceRules(read_ahead=False, prompt_state_cache=False),
 )
 
 
