@@ -127,7 +127,8 @@ class Generate(_Frame, frozen=True):
 class ReadAhead(_Frame, frozen=True):
     """Read what is certain of the next prompt, at low priority: this history, whose last text may grow.
 
-    Answered by `ReadDone`; a `Cancel` of the same turn id stops it, and what was read so far stays read.
+    Answered by `PromptProgress`, then `ReadDone`; a `Cancel` of the same turn id stops it, and what was
+    read so far stays read.
     """
 
     turn: str

@@ -230,9 +230,9 @@ class Supervisor:
             if not wanted():  # looked at after a stop can find it: a stop is never lost between the two
                 return None
             order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
-            frame = self._exchange(channel, order)
-            cancelled = self._cancelled_at is not None
-            return reading.read(frame, turn, info.context_tokens, cancelled=cancelled)
+            hearing = reading.ReadHearing(turn, info.context_tokens)
+            last = self._exchange(channel, order, goes_on=hearing.goes_on)
+            return hearing.end(last, cancelled=self._cancelled_at is not None)
         except GarbageError:
             raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
         finally:
@@ -266,7 +266,7 @@ class Supervisor:
         if channel is not None and self._info is not None:
             self._send(channel, order)
 
-    def loaded(self) -> ModelInfo | None:
+    def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded now, if one is."""
         return self._info
 
@@ -276,13 +276,21 @@ class Supervisor:
         order: msgspec.Struct,
         descriptors: tuple[int, ...] = (),
         patience_seconds: float = SILENCE_SECONDS,
+        goes_on: Callable[[FromWorker], bool] = lambda _: False,
     ) -> FromWorker:
-        """One order that has one frame for an answer; left before that, the worker's state is unknown."""
+        """One order and the frame that ends it; left before that, the worker's state is unknown.
+
+        `goes_on` hears each frame, and says whether another one follows.
+        """
         heard = False
         try:
             self._order(channel, order, descriptors)
-            frame = self._next(channel, patience_seconds)
+            while goes_on(frame := self._next(channel, patience_seconds)):
+                pass
             heard = True
+        except GarbageError:
+            heard = True  # it is stopped for that, and on record
+            raise
         finally:
             if not heard and self._channel is channel:
                 self.stop()
