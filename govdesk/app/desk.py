@@ -7,27 +7,26 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from govdesk import config
-from govdesk.app import new_profile
-from govdesk.app.rules import POLICY_FOLDER, build_redactor, covers, load_policy
+from govdesk.app import models, new_profile
+from govdesk.app.rules import build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.drafts import RedactedDrafts
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
+from govdesk.chat.reading_ahead import ReadingAhead
 from govdesk.chat.recording import recorded
 from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
-from govdesk.policy.loader import trust_roots
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
 from govdesk.session import passphrase as passphrase_rules
@@ -80,7 +79,8 @@ class SessionDesk:
         self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
-        self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
+        self._shelf = models.shelf(profile, self.policy)
+        self._inference = Supervisor(link, self._shelf.choose, self._audit.append, selftest.require_closed)
         self._keys: DataKeys | None = None
         self._database: Database | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
@@ -156,6 +156,13 @@ class SessionDesk:
     def profile_problem(self) -> GovDeskError | None:
         """A history whose keys are missing, say; None when set-up or unlocking can go on."""
         return new_profile.problem(self.profile)
+
+    @property
+    def models(self) -> Models:
+        """The models of this workstation."""
+        return models.RecordedModels(
+            self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
+        )
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
@@ -259,6 +266,7 @@ class SessionDesk:
                 self._audit.require_open()
             except AuditClosedError:
                 self._inference.cancel()
+                self._inference.stop_reading()
 
     def _clean(self, database: Database) -> None:
         """What deletions left leaves the file while no turn runs; on record when done, and when it cannot."""
@@ -305,7 +313,19 @@ class SessionDesk:
             marking=system_high,
             policy_stamp=self.policy.stamp,
         )
-        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat, drafts)
+        ahead = ReadingAhead(
+            audit=self._audit,
+            decider=Decider(self.policy),
+            redactor=self.redactor,
+            inference=self._inference,
+            store=store,
+            clock=self._clock,
+            marking=system_high,
+            policy_stamp=self.policy.stamp,
+            allowed=self.policy.policy.inference.read_ahead,
+        )
+        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp)
+        return Unlocked(history, chat, drafts, ahead)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""
@@ -317,15 +337,6 @@ class SessionDesk:
         finally:
             if keys is not None:
                 keys.wipe()
-
-    def _find_model(self) -> catalogue.Model:
-        return catalogue.approved_model(
-            (config.MODELS, self.profile.models),
-            trust_roots(POLICY_FOLDER / "trust"),
-            self.policy.policy.models.approved,
-            self.policy.policy.system_high,
-            covers,
-        )
 
     def _record_probes(self, where: str, probes: tuple[Probe, ...]) -> None:
         channels = {probe.channel: int(probe.blocked) for probe in probes}

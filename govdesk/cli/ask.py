@@ -5,19 +5,31 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from govdesk.cli import entry, interrupts, output, passphrase
+from govdesk.cli import entry, full, interrupts, output, passphrase
 from govdesk.cli.desk import Desk, Unlocked
 from govdesk.domain import gbnf, json_schema
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.redaction import counts
 from govdesk.domain.text import terminal_safe
-from govdesk.domain.turn import Decided, Ended, Outcome, Preset, Reading, Released, Sampling
+from govdesk.domain.turn import (
+    Decided,
+    Ended,
+    Outcome,
+    Preset,
+    Reading,
+    Released,
+    Sampling,
+    TooLong,
+    TurnEvent,
+    WhenFull,
+)
 from govdesk.errors import UnreadableError, UsageError
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -52,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="in place of the preset's; 0 gives the same answer again",
     )
+    full.add_arguments(parser)
     parser.add_argument("--seed", type=_seed, metavar="N", help="repeat an answer (0 to 4294967294)")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument(
@@ -80,7 +93,7 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
         output.aside(entry.marking_line(desk) + "\n")
     interrupts.leave_if_asked()
     try:
-        ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json)
+        ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json, when_full=parsed.when_full)
     except output.ReaderLeft:
         return _EXIT[Outcome.CANCELLED]
     if parsed.json:
@@ -107,9 +120,44 @@ def _sampling(parsed: argparse.Namespace) -> Sampling:
 
 
 def turn(
-    unlocked: Unlocked, conversation: ConversationId | None, prompt: str, sampling: Sampling, *, quiet: bool
+    unlocked: Unlocked,
+    conversation: ConversationId | None,
+    prompt: str,
+    sampling: Sampling,
+    *,
+    quiet: bool,
+    when_full: str = WhenFull.STOP.value,
 ) -> Ended:
-    """Run one turn, print the answer as it comes (unless quiet), stop it on Ctrl-C.
+    """Run one turn, or with `summarise` the summary's turn before it, and print what comes (unless quiet).
+
+    Raises:
+        ReaderLeft: nobody reads the output any more; the turn was cancelled.
+    """
+    events = unlocked.chat.run_turn(conversation, prompt, sampling, full.first_try(when_full))
+    ended, too_long = _show(unlocked, events, quiet=quiet)
+    if too_long is None:
+        return ended
+    if when_full != full.SUMMARISE or not too_long.to_summarise or conversation is None:
+        if not quiet:
+            output.aside(full.ways_on(too_long))
+        return ended
+    if not quiet:
+        output.aside(full.summarising(too_long))
+    summary = unlocked.chat.summarise(conversation, len(too_long.to_summarise))
+    ended, _ = _show(unlocked, summary, quiet=quiet, write=output.aside)
+    if ended.outcome is Outcome.COMPLETED:
+        ended, _ = _show(unlocked, unlocked.chat.run_turn(conversation, prompt, sampling), quiet=quiet)
+    return ended
+
+
+def _show(
+    unlocked: Unlocked,
+    events: Generator[TurnEvent, None, None],
+    *,
+    quiet: bool,
+    write: Callable[[str], None] = output.write,
+) -> tuple[Ended, TooLong | None]:
+    """Print one turn's answer as it comes (unless quiet), stop it on Ctrl-C.
 
     However printing ends, the turn has its outcome on record when this returns or raises.
 
@@ -117,26 +165,31 @@ def turn(
         ReaderLeft: nobody reads the output any more; the turn was cancelled.
     """
     ended: Ended | None = None
+    too_long: TooLong | None = None
     reading = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    events = unlocked.chat.run_turn(conversation, prompt, sampling)
     with interrupts.stopping(unlocked.chat), contextlib.closing(events):
         for event in events:
             match event:
                 case Decided(decision=Deny(rule=rule)) if not quiet:
                     output.aside(f"Denied by policy ({rule}).\n")
+                case Decided() if not quiet and (said := full.left_out(event)):
+                    output.aside(said)
+                case TooLong():
+                    too_long = event
                 case Reading(done_tokens=done, total_tokens=total) if reading:
                     output.aside(f"\rreading {100 * done // max(total, 1)} %  ")
                 case Released(text=text) if not quiet:
                     if reading:
                         output.aside("\r             \r")
                         reading = False
-                    output.write(terminal_safe(text))
+                    write(terminal_safe(text))
                 case Ended():
                     ended = event
     assert ended is not None  # noqa: S101  the last event of every turn
     if not quiet:
-        with contextlib.suppress(output.ReaderLeft):  # the turn ended before its reader did
-            output.write("\n")
+        if too_long is None:
+            with contextlib.suppress(output.ReaderLeft):  # the turn ended before its reader did
+                write("\n")
         if ended.explanation:
             output.aside(terminal_safe(ended.explanation) + "\n")
         if ended.outcome is Outcome.CANCELLED:
@@ -144,7 +197,7 @@ def turn(
         if findings := _findings(ended):
             what = "found" if ended.outcome is Outcome.DENIED else "redacted"
             output.aside(f"{what}: {', '.join(f'{t} × {n}' for t, n in findings.items())}\n")
-    return ended
+    return ended, too_long
 
 
 def _findings(ended: Ended) -> dict[str, int]:
@@ -180,6 +233,7 @@ def as_json(ended: Ended) -> dict[str, object]:
         "sampling": ended.sampling.numbers(),
         "record": ended.record,
         "explanation": ended.explanation,
+        "unseen": {"turns": ended.cut.turns, "summary": ended.cut.summary},
     }
 
 

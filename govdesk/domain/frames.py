@@ -7,7 +7,8 @@ stays untrusted after that.
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +24,12 @@ Name = Annotated[str, Meta(max_length=64)]
 """A turn's id, a code, a reason, a channel: short words, never content."""
 Digest = Annotated[str, Meta(max_length=96)]
 PieceText = Annotated[str, Meta(min_length=1, max_length=MAX_PIECE_CHARACTERS)]
+Bytes = Annotated[int, Meta(ge=0, le=2**48)]
+GpuBackend = Literal["", "cuda", "vulkan"]
+"""Empty: none, the processor alone."""
+GPU_BACKENDS: tuple[GpuBackend, ...] = ("cuda", "vulkan")
+"""The graphics backends there are, the faster first."""
+MAX_DEVICES = 16
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -40,6 +47,25 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     found: Name
 
 
+class DeviceKind(Enum):
+    """Whose memory a graphics device computes in."""
+
+    GPU = "gpu"
+    INTEGRATED = "integrated"
+    """The machine's own: what it holds is missing elsewhere."""
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A graphics device as the worker's library sees it. `name` is the library's, `title` for people."""
+
+    name: Name
+    title: Name
+    kind: DeviceKind
+    backend: Name
+    memory_bytes: Bytes
+    free_bytes: Bytes
+
+
 # ── session process ⇄ worker ─────────────────────────────────────────────────
 
 
@@ -47,6 +73,7 @@ class LoadModel(_Frame, frozen=True):
     """Load the model whose descriptors, one per file in order, ride on this frame (SCM_RIGHTS).
 
     `batch_threads` 0: as many as `threads`. `template`: the manifest's own, in place of the file's.
+    `device_layers`: how many of the last layers, the output among them, go to each of `devices`.
     """
 
     context_tokens: int
@@ -57,6 +84,17 @@ class LoadModel(_Frame, frozen=True):
     sequences: int = 4
     kv: str = "f16"
     template: str = ""
+    devices: tuple[str, ...] = ()
+    device_layers: tuple[int, ...] = ()
+
+
+class ListDevices(_Frame, frozen=True):
+    """Load the graphics backend that this worker was started for and list its devices.
+
+    `compute`: only those that multiply two matrices right. Answered by `Devices`; before `LoadModel`.
+    """
+
+    compute: bool = False
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +185,7 @@ class Shutdown(_Frame, frozen=True):
 
 ToWorker = (
     LoadModel
+    | ListDevices
     | Generate
     | ReadAhead
     | CountTokens
@@ -171,6 +210,15 @@ class Loaded(_Frame, frozen=True):
 
     context_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
     template_sha384: Digest
+    processor: Name = ""
+    """Which of the library's processor variants computes; `native`: the one it was built with."""
+
+
+class Devices(_Frame, frozen=True):
+    """The graphics devices. `code` says why there is none: the backend is missing, or was refused."""
+
+    devices: Annotated[tuple[Device, ...], Meta(max_length=MAX_DEVICES)]
+    code: Name = ""
 
 
 class LoadFailed(_Frame, frozen=True):
@@ -222,7 +270,8 @@ class AnswerFailed(_Frame, frozen=True):
 class ReadDone(_Frame, frozen=True):
     """Reading ahead ended: `reused_tokens` were read before, `read_tokens` now.
 
-    `code` as in `AnswerFailed`, or empty.
+    `prompt_tokens` are those of the whole prompt, as if it were sent now. `code` as in `AnswerFailed`, or
+    empty; `estimated`: the tokens were not counted to the end.
     """
 
     turn: Name
@@ -230,6 +279,7 @@ class ReadDone(_Frame, frozen=True):
     reused_tokens: Tokens
     read_tokens: Tokens
     code: Name = ""
+    estimated: bool = False
 
 
 class Counted(_Frame, frozen=True):
@@ -265,6 +315,7 @@ class StateRestored(_Frame, frozen=True):
 
 FromWorker = (
     WorkerHello
+    | Devices
     | Loaded
     | LoadFailed
     | PromptProgress
@@ -327,7 +378,12 @@ FromAudit = LogOpened | Recorded | AuditFailed
 
 
 class StartWorker(_Frame, frozen=True):
-    """Start a worker (stopping the old one); its channel comes back with `WorkerStarted`."""
+    """Start a worker (stopping the old one); its channel comes back with `WorkerStarted`.
+
+    `gpu`: the graphics backend whose devices its walls leave open, or empty for none.
+    """
+
+    gpu: GpuBackend = ""
 
 
 class StopWorker(_Frame, frozen=True):
@@ -357,6 +413,10 @@ class Welcome(_Frame, frozen=True):
 
 class WorkerStarted(_Frame, frozen=True):
     """A worker runs; its channel rides on this frame."""
+
+
+WORKER_OUT_OF_MEMORY = 6
+"""The exit code of a worker that got no more memory."""
 
 
 class WorkerEnded(_Frame, frozen=True):

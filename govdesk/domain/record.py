@@ -23,6 +23,10 @@ class Event(Enum):
     KEY_RESET = "key.reset"
     LOCK = "lock"
     MODEL_LOAD = "model.load"
+    MODEL_IMPORT = "model.import"
+    MODEL_VERIFY = "model.verify"
+    MODEL_REMOVE = "model.remove"
+    MODEL_REFUSE = "model.refuse"
     WORKER_FAILURE = "worker.failure"
     TURN_INTENT = "turn.intent"
     TURN_OUTCOME = "turn.outcome"
@@ -33,6 +37,7 @@ class Event(Enum):
     DELETE = "delete"
     HISTORY_CLEAN = "history.clean"
     DRAFT_KEEP = "draft.keep"
+    DRAFT_READ = "draft.read"
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from installer.setup import machine
+from installer.setup import backends, machine
 from installer.setup.commands import Commands
 from installer.setup.environment import Environment
 from installer.setup.files import locked
@@ -29,6 +29,7 @@ PURPOSES = {
     "test": "that, and what the tests need",
     "check": "only what the static checks need: no llama.cpp, no model, no window",
     "peers": "only what `make bench` measures against, for an environment of its own",
+    "backends": "that of `run`, with every processor variant and Vulkan as libraries to load",
     "gemma": "that of `run`, and the second model, which tests/integration/test_second_model.py uses",
 }
 
@@ -109,7 +110,7 @@ def steps(purpose: str, venv: Path, commands: Commands, report: Report) -> Itera
     """The steps in their order; each is asked for only once those before it are done."""
     environment = Environment(venv, commands, report)
     cache = cache_folder(os.environ)
-    models = Models(CHECKOUT / "models", cache, environment, report)
+    models = Models(CHECKOUT / "models", cache, environment, commands, report)
     yield environment.create_step()
     if purpose == "peers":
         yield environment.packages_step("peers", REQUIREMENTS / "peers.txt")
@@ -117,7 +118,9 @@ def steps(purpose: str, venv: Path, commands: Commands, report: Report) -> Itera
     yield environment.packages_step("build", REQUIREMENTS / "build.txt")
     yield environment.packages_step("runtime", REQUIREMENTS / "runtime.txt")
     if purpose != "check":
-        yield Llama(REQUIREMENTS / "llama.txt", cache, environment, commands, report).step()
+        whole = ("cpu", "vulkan") if purpose == "backends" else None
+        asked = backends.asked_for(os.environ, otherwise=whole)
+        yield Llama(REQUIREMENTS / "llama.txt", cache, environment, commands, report, asked).step()
     yield environment.checkout_step(CHECKOUT)
     if purpose != "check":
         yield models.step(DEFAULT_MODEL)

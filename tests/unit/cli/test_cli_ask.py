@@ -12,7 +12,7 @@ import pytest
 from govdesk.cli import ask, output
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.json_schema import to_grammar
-from govdesk.domain.turn import Preset
+from govdesk.domain.turn import Cut, OldTurn, Outcome, Preset, Role, TooLong, WhenFull
 from govdesk.errors import GovDeskError, UsageError
 from tests.fakes import DENY, PASSPHRASE, FakeDesk, Script, finding
 
@@ -24,19 +24,13 @@ class Bytes:
 
 def parsed(**options):
     given = {"prompt": "Hello", "file": None, "conversation": None, "json": False, "passphrase_fd": 3}
-    given |= {"max_tokens": 10, "temperature": 0.0, "seed": None, "preset": "balanced"}
+    given |= {"max_tokens": 10, "temperature": 0.0, "seed": None, "preset": "balanced", "when_full": "stop"}
     return argparse.Namespace(**{**given, "grammar": None, "json_schema": None, **options})
 
 
 @pytest.fixture
 def desk(monkeypatch):
     made = FakeDesk()
-    run_turn = type(made.chat).run_turn
-    monkeypatch.setattr(
-        type(made.chat),
-        "run_turn",
-        lambda self, conversation, prompt, _: run_turn(self, conversation, prompt),
-    )
     monkeypatch.setattr(ask.entry.passphrase, "read", lambda *_: PASSPHRASE)
     return made
 
@@ -153,6 +147,62 @@ def test_ctrl_c_while_it_unlocks_asks_nothing(desk, monkeypatch):
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert desk.calls[-1] == "unlock"
     assert desk.chat.prompts == []
+
+
+OLDEST = tuple(OldTurn(f"Question {i}\x1b[31m", 1_700_000_000_000_000_000) for i in range(3))
+FULL = TooLong(4310, 900, 4096, 256, freed_tokens=1200, oldest=OLDEST, to_summarise=OLDEST)
+
+
+@pytest.fixture
+def ports(desk):
+    return desk.store.put("Ports", [(Role.USER, "a"), (Role.ASSISTANT, "b")])
+
+
+def test_what_does_not_fit_is_explained_and_nothing_is_asked(desk, capsys, ports):
+    desk.chat.script = Script(too_long=FULL)
+    assert ask.run(parsed(conversation=ports), desk) == 5
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "It does not fit." in said.err
+    assert "--when-full=drop-oldest leaves out, and frees 1,200 tokens:" in said.err
+    assert said.err.count("Question ") == 3 and "\x1b" not in said.err
+    assert "--when-full=summarise has the 3 oldest turns summarised first." in said.err
+    assert desk.chat.when_full == [WhenFull.STOP]
+
+
+def test_left_out_as_asked_is_said(desk, capsys, ports):
+    desk.chat.script = Script(too_long=FULL, cut=Cut(3), left_out=OLDEST)
+    assert ask.run(parsed(conversation=ports, when_full="drop-oldest"), desk) == 0
+    said = capsys.readouterr()
+    assert said.out == "Hello there.\n"
+    assert "The model does not see the 3 oldest turns. New among them:" in said.err
+    assert said.err.count("Question ") == 3
+
+
+def test_a_summary_comes_first_and_beside_the_answer(desk, capsys, ports):
+    desk.chat.script = Script(too_long=FULL)
+    desk.chat.then = Script(answer=("Ports were compared.",))
+    assert ask.run(parsed(conversation=ports, when_full="summarise"), desk) == 0
+    said = capsys.readouterr()
+    assert desk.chat.summarised == [(ports, 3)]
+    assert desk.chat.when_full == [WhenFull.STOP, WhenFull.STOP]
+    assert said.out == "Hello there.\n"
+    assert "Summarising the 3 oldest turns" in said.err and "Ports were compared." in said.err
+
+
+def test_without_its_summary_the_message_is_not_sent(desk, capsys, ports):
+    desk.chat.script = Script(too_long=FULL)
+    desk.chat.then = Script(answer=(), outcome=Outcome.FAILED)
+    assert ask.run(parsed(conversation=ports, when_full="summarise"), desk) == 5
+    assert desk.chat.prompts == ["Hello"]
+
+
+def test_json_says_what_the_model_did_not_see(desk, capsys, ports):
+    desk.chat.script = Script(too_long=FULL, cut=Cut(3))
+    ask.run(parsed(conversation=ports, when_full="drop-oldest", json=True), desk)
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert '"unseen":{"turns":3,"summary":null}' in said.out
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ import stat
 
 import pytest
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ConversationId, TurnId
+from govdesk.domain.turn import Cut
 from govdesk.errors import CorruptDatabaseError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.drafts import EncryptedDrafts
-from govdesk.storage.migrations import MIGRATIONS, m001_history, m002_draft
+from govdesk.storage.migrations import MIGRATIONS, m001_history, m002_draft, m005_what_the_model_saw
 
 NEXT = len(MIGRATIONS) + 1
 
@@ -61,6 +62,30 @@ def test_m002_draft(path, key):
         ]
         assert "code" in {column.name for column in sql.table("turns").columns}
     assert EncryptedDrafts(database).kept() is None
+    database.close()
+
+
+def test_m005_what_the_model_saw(path, key):
+    """A turn from before was given everything."""
+    assert m005_what_the_model_saw in MIGRATIONS
+    database = Database.create(path, key, (m001_history, m002_draft))
+    with database.writing() as sql:
+        sql.execute("INSERT INTO conversations VALUES (1, 'c', 't', '', 1, 1)")
+        sql.execute("INSERT INTO title_index (rowid, title) VALUES (1, 't')")
+        sql.execute(
+            "INSERT INTO turns (id, conversation, begun_utc_ns, marking, policy) VALUES ('t',1,1,'','')"
+        )
+        sql.execute("INSERT INTO messages VALUES (1, 1, 'user', 'kept', '[]', 1)")
+        sql.execute("INSERT INTO message_index (rowid, text) VALUES (1, 'kept')")
+    database.close()
+    database = Database.open(path, key)
+    (message,) = EncryptedConversations(database).messages(ConversationId("c"))
+    assert message.cut == Cut()
+    store = EncryptedConversations(database)
+    store.begin_turn(ConversationId("c"), TurnId("s"), "p", (), "", "", 2, Cut(1, TurnId("s")))
+    assert [one.cut for one in store.messages(ConversationId("c"))[1:]] == [Cut(1, TurnId("s"))] * 2
+    with pytest.raises(Exception, match="refused a statement"):
+        store.begin_turn(ConversationId("c"), TurnId("u"), "p", (), "", "", 2, Cut(-1))
     database.close()
 
 
