@@ -63,7 +63,7 @@ def test_import_list_show_verify_remove(home: Path, medium: Path) -> None:
     assert removed.returncode == 0
     assert not copy.exists()
     refused = govdesk(home, "model", "remove", NAME)
-    assert refused.returncode == 5
+    assert refused.returncode == 1
     assert "came with GovDesk" in refused.stderr
     assert outcomes(home, "model.remove") == [("intent", NAME, None), ("success", NAME, None)]
     assert outcomes(home, "model.refuse") == [("failure", NAME, "model.shipped")]
@@ -73,7 +73,7 @@ def test_import_list_show_verify_remove(home: Path, medium: Path) -> None:
 def test_what_is_refused_says_why_and_is_on_record(home: Path, medium: Path) -> None:
     (medium / f"{NAME}.toml.sig").write_bytes(b"x")
     done = govdesk(home, "model", "import", str(medium))
-    assert done.returncode == 5
+    assert done.returncode == 1
     assert "is not signed by a key that this workstation trusts" in done.stderr
     assert "Nothing was imported" in done.stderr or "unchanged" in done.stderr
     assert outcomes(home, "model.refuse") == [("failure", "", "model.manifest-signature")]
