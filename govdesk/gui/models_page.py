@@ -72,6 +72,7 @@ class ModelsPage(QWidget):
         self.back_button = button("Back", name="Back to the conversation", tip="Esc")
         self.words = label("", "muted")
         self.list = QListWidget()
+        self.list.setObjectName("models")
         self.list.setAccessibleName("Models")
         self.list.setWordWrap(True)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
