@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from govdesk import crypto
-from govdesk.inference.catalogue import MANIFEST_CONTEXT
+from govdesk.inference.manifest import MANIFEST_CONTEXT
 from installer.setup.files import write_whole
 
 CHECKOUT = Path(__file__).resolve().parent.parent

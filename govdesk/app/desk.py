@@ -25,6 +25,7 @@ from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
 from govdesk.inference import catalogue
+from govdesk.inference.store import Model
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
 from govdesk.policy.loader import trust_roots
@@ -318,7 +319,7 @@ class SessionDesk:
             if keys is not None:
                 keys.wipe()
 
-    def _find_model(self) -> catalogue.Model:
+    def _find_model(self) -> Model:
         return catalogue.approved_model(
             (config.MODELS, self.profile.models),
             trust_roots(POLICY_FOLDER / "trust"),

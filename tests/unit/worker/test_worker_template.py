@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from govdesk import config
-from govdesk.inference.catalogue import MAX_MANIFEST_BYTES
+from govdesk.inference.manifest import MAX_MANIFEST_BYTES
 from govdesk.worker import template as module
 from govdesk.worker.template import ChatTemplate, Part, TemplateFailedError
 from tests.unit.worker.gguf import text_value
