@@ -14,7 +14,9 @@ from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSe
 from govdesk.domain.policy import ConsentText, Policy, PolicyInForce, PolicySource
 from govdesk.domain.redaction import Finding, Operator
 from govdesk.domain.turn import (
+    AheadResult,
     Conversation,
+    Cut,
     Decided,
     Draft,
     Ended,
@@ -25,8 +27,10 @@ from govdesk.domain.turn import (
     Released,
     Role,
     SearchHit,
+    TooLong,
     TurnEvent,
     Usage,
+    WhenFull,
 )
 from govdesk.errors import GovDeskError, WrongPassphraseError
 from govdesk.session.state import LockReason, Session, SessionState
@@ -176,6 +180,9 @@ class Script:
     wait_for: threading.Event | None = None
     wait_before: threading.Event | None = None
     held: int = 0
+    too_long: TooLong | None = None
+    cut: Cut = field(default_factory=Cut)
+    summary: bool = False
 
 
 class FakeChat:
@@ -186,16 +193,33 @@ class FakeChat:
         self._cancel = threading.Event()
         self._turns = itertools.count(1)
         self.script = Script()
+        self.then = Script()
         self.prompts: list[str] = []
+        self.when_full: list[WhenFull] = []
+        self.summarised: list[tuple[ConversationId, int]] = []
         self.running = 0
 
     def cancel(self) -> None:
         self._cancel.set()
 
-    def run_turn(self, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
-        self._cancel.clear()
+    def summarise(self, conversation: ConversationId, oldest: int) -> Iterator[TurnEvent]:
+        self.summarised.append((conversation, oldest))
+        summary = replace(self.script, cut=Cut(oldest), summary=True)
+        self.script = self.then
+        return self._play(summary, conversation, "Summarise our conversation so far.")
+
+    def run_turn(
+        self, conversation: ConversationId | None, prompt: str, *, when_full: WhenFull = WhenFull.STOP
+    ) -> Iterator[TurnEvent]:
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
+        self.when_full.append(when_full)
+        if when_full is not WhenFull.STOP:
+            script = replace(script, too_long=None)
+        return self._play(script, conversation, prompt)
+
+    def _play(self, script: Script, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
+        self._cancel.clear()
         self.running += 1
         try:
             yield from self._run(script, conversation, prompt)
@@ -207,12 +231,20 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.too_long is not None:
+            yield script.too_long
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.FAILED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), "It does not fit.",
+            )  # fmt: skip
+            return
         identity = conversation or self._store.create(prompt[:40], "UNCLASSIFIED", time.time_ns())
         turn = TurnId(f"turn{next(self._turns)}")
         shown = prompt if script.prompt is None else script.prompt
         now = time.time_ns()
-        self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings))
-        yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1))
+        cut = replace(script.cut, summary=turn) if script.summary else script.cut
+        self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings, cut=cut))
+        yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut)
         outcome, text = script.outcome, ""
         usage = Usage()
         if isinstance(script.decision, Deny):
@@ -248,6 +280,7 @@ class FakeChat:
                 script.code,
                 MODEL,
                 usage,
+                cut,
             ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
@@ -281,11 +314,38 @@ class FakeDrafts:
         return self.draft
 
 
+class FakeAhead:
+    """Reading ahead that notes what it was asked; `results` are given out in order."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[ConversationId | None, str]] = []
+        self.results: list[AheadResult] = []
+        self.stops = 0
+        self.problem: GovDeskError | None = None
+        self.gate: threading.Event | None = None
+        self.threads: set[str] = set()
+
+    def read(self, conversation: ConversationId | None, text: str) -> AheadResult:
+        self.threads.add(threading.current_thread().name)
+        self.reads.append((conversation, text))
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.problem is not None:
+            raise self.problem
+        return self.results.pop(0) if self.results else None
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.gate is not None:
+            self.gate.set()
+
+
 @dataclass(frozen=True)
 class FakeUnlocked:
     history: FakeStore
     chat: FakeChat
     drafts: FakeDrafts
+    ahead: FakeAhead
 
 
 class FakeDesk:
@@ -304,6 +364,7 @@ class FakeDesk:
         self.store = FakeStore()
         self.chat = FakeChat(self.store)
         self.drafts = FakeDrafts()
+        self.ahead = FakeAhead()
         self.session = Session(self.policy.policy.session.idle_lock_seconds, clock)
         self.calls: list[str] = []
         self.problems: dict[str, Exception] = {}
@@ -347,7 +408,7 @@ class FakeDesk:
                 todo="Try again, or use the recovery code.",
             )
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat, self.drafts)
+        return FakeUnlocked(self.store, self.chat, self.drafts, self.ahead)
 
     def unlock_with_recovery(self, code: str) -> FakeUnlocked:
         self._call("recovery")
@@ -355,7 +416,7 @@ class FakeDesk:
             raise WrongPassphraseError("This recovery code does not open the profile.")
         self.session.begin_unlock()
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat, self.drafts)
+        return FakeUnlocked(self.store, self.chat, self.drafts, self.ahead)
 
     def reset_passphrase(self, code: str, new: str) -> None:
         self._call("reset")

@@ -15,6 +15,7 @@ from govdesk.audit.client import AuditClient
 from govdesk.chat.drafts import RedactedDrafts
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
+from govdesk.chat.reading_ahead import ReadingAhead
 from govdesk.chat.recording import recorded
 from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
@@ -260,6 +261,7 @@ class SessionDesk:
                 self._audit.require_open()
             except AuditClosedError:
                 self._inference.cancel()
+                self._inference.stop_reading()
 
     def _clean(self, database: Database) -> None:
         """What deletions left leaves the file while no turn runs; on record when done, and when it cannot."""
@@ -306,7 +308,19 @@ class SessionDesk:
             marking=system_high,
             policy_stamp=self.policy.stamp,
         )
-        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat, drafts)
+        ahead = ReadingAhead(
+            audit=self._audit,
+            decider=Decider(self.policy),
+            redactor=self.redactor,
+            inference=self._inference,
+            store=store,
+            clock=self._clock,
+            marking=system_high,
+            policy_stamp=self.policy.stamp,
+            allowed=self.policy.policy.inference.read_ahead,
+        )
+        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp)
+        return Unlocked(history, chat, drafts, ahead)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from govdesk.domain.turn import ModelInfo, Usage
+from govdesk.domain.turn import ModelInfo, TooLong, Usage
 
 CUT = "length"
 """The code of a completed turn whose answer ended because there was no room for more of it."""
+
+FULL = "context.full"
+"""The code of a turn that was not begun, or not answered, because it does not fit the model's context."""
+
+
+def too_long_words(too_long: TooLong) -> str:
+    """What does not fit, by how much, and what was done about it: nothing."""
+    about = "about " if too_long.estimated else ""
+    return (
+        f"The conversation with this message has {about}{too_long.prompt_tokens:,} tokens; the model can see "
+        f"{too_long.context_tokens:,}, and {too_long.answer_tokens:,} of them are kept for its answer: "
+        f"{about}{too_long.over_tokens:,} too many. Nothing was cut, and nothing was answered."
+    )
+
+
+LOOP = "loop"
+"""The code of a completed turn whose answer only repeated itself, so that it was stopped."""
+
+
+def stop_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
+    """Why a completed answer with this code stops before the model ended it; empty when it did not."""
+    if code == LOOP:
+        return (
+            "The model said the same over and over, so it was stopped. Ask in other words, or start a new "
+            "conversation."
+        )
+    return cut_words(model, usage) if code == CUT else ""
 
 
 def cut_words(model: ModelInfo | None, usage: Usage) -> str:

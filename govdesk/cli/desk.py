@@ -6,21 +6,29 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from govdesk.chat.ports import AuditLog, Drafts, History, Redactor
+from govdesk.chat.ports import Ahead, AuditLog, Drafts, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
-from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent
+from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
 
 
 class Chat(Protocol):
     """One turn at a time (`govdesk.chat.service.ChatService`)."""
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, sampling: Sampling | None = None
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
         """The events of one turn."""
+        ...
+
+    def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
+        """The events of a turn that summarises so many of the oldest."""
         ...
 
     def cancel(self) -> None:
@@ -35,6 +43,7 @@ class Unlocked:
     history: History
     chat: Chat
     drafts: Drafts
+    ahead: Ahead
 
 
 class Desk(Protocol):

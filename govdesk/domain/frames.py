@@ -270,7 +270,8 @@ class AnswerFailed(_Frame, frozen=True):
 class ReadDone(_Frame, frozen=True):
     """Reading ahead ended: `reused_tokens` were read before, `read_tokens` now.
 
-    `code` as in `AnswerFailed`, or empty.
+    `prompt_tokens` are those of the whole prompt, as if it were sent now. `code` as in `AnswerFailed`, or
+    empty; `estimated`: the tokens were not counted to the end.
     """
 
     turn: Name
@@ -278,6 +279,7 @@ class ReadDone(_Frame, frozen=True):
     reused_tokens: Tokens
     read_tokens: Tokens
     code: Name = ""
+    estimated: bool = False
 
 
 class Counted(_Frame, frozen=True):
@@ -411,6 +413,10 @@ class Welcome(_Frame, frozen=True):
 
 class WorkerStarted(_Frame, frozen=True):
     """A worker runs; its channel rides on this frame."""
+
+
+WORKER_OUT_OF_MEMORY = 6
+"""The exit code of a worker that got no more memory."""
 
 
 class WorkerEnded(_Frame, frozen=True):

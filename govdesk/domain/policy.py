@@ -62,6 +62,13 @@ class RedactionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.default
 
 
+class InferenceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model's process may do beside answering."""
+
+    read_ahead: bool = True
+    """Whether what is being written is read before it is sent (checked, redacted and recorded)."""
+
+
 class AuditRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Officers' public ML-KEM-1024 keys (PEM), to which the log's first MAC key is sealed."""
 
@@ -80,6 +87,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: SessionRules = SessionRules()
     models: ModelRules = ModelRules()
     audit: AuditRules = AuditRules()
+    inference: InferenceRules = InferenceRules()
     min_app: str = ""
     expires: datetime.date | None = None
 

@@ -33,6 +33,7 @@ class Event(Enum):
     DELETE = "delete"
     HISTORY_CLEAN = "history.clean"
     DRAFT_KEEP = "draft.keep"
+    DRAFT_READ = "draft.read"
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

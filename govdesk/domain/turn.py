@@ -60,6 +60,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """What the model is not given of a conversation: so many of its oldest turns (summaries do not count).
+
+    `summary` is the turn whose answer stands in their place; a summary's own turn names itself.
+    """
+
+    turns: int = 0
+    summary: TurnId | None = None
+
+
+class WhenFull(Enum):
+    """What to do with a conversation that does not fit the model's context."""
+
+    STOP = "stop"
+    DROP_OLDEST = "drop-oldest"
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One stored message; `text` is after redaction, `findings` say what was found (never the value)."""
 
@@ -77,6 +95,13 @@ class Message:
     """Which model answered, where that is known."""
     usage: Usage = Usage()
     """Tokens and seconds of the turn, on the assistant's message."""
+    cut: Cut = Cut()
+    """What the model was not given at this turn."""
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether its turn summarises older ones."""
+        return self.cut.summary == self.turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +152,71 @@ class SearchHit:
     snippet: str
 
 
-# Events of one turn, in the order in which they can come: Decided, Reading*, Released*, Ended.
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The next prompt has so many tokens, and may have `room_tokens`; `estimated`: it has about so many."""
+
+    prompt_tokens: int
+    room_tokens: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nothing was read: the last record of reading ahead is too fresh. Ask again after so many seconds."""
+
+    seconds: float
+
+
+AheadResult = Counted | Later | None
+"""What came of reading ahead; None when nothing is to be said (off, denied, stopped, or not counted)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OldTurn:
+    """One turn that could be left out, as a person knows it: its first words and its time."""
+
+    begins: str
+    created_utc_ns: int
+    is_summary: bool = False
+
+
+# Events of one turn, in the order in which they can come: Decided or TooLong, Reading*, Released*, Ended.
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """Conversation and message do not fit: nothing was stored, answered or cut, and the person chooses.
+
+    `oldest` are the fewest turns without which it fits, and free `freed_tokens`; `to_summarise` those whose
+    summary in their place makes it fit. Empty: that is no way out. `answer_tokens` are kept for the answer,
+    `message_tokens` are the message's without any older turn. `estimated`: the tokens were not counted to
+    the end.
+    """
+
+    prompt_tokens: int
+    message_tokens: int
+    context_tokens: int
+    answer_tokens: int
+    freed_tokens: int = 0
+    oldest: tuple[OldTurn, ...] = ()
+    to_summarise: tuple[OldTurn, ...] = ()
+    estimated: bool = False
+
+    @property
+    def room_tokens(self) -> int:
+        """What a prompt may take."""
+        return self.context_tokens - self.answer_tokens
+
+    @property
+    def over_tokens(self) -> int:
+        """How many tokens too many the conversation with the message has."""
+        return self.prompt_tokens - self.room_tokens
+
+    @property
+    def message_over_tokens(self) -> int:
+        """How many tokens too many the message has when every older turn goes; not positive when none."""
+        return self.message_tokens - self.room_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +229,8 @@ class Decided:
     prompt: str
     findings: tuple[Finding, ...]
     record: RecordSeq
+    cut: Cut = Cut()
+    """What the model is not given at this turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +267,4 @@ class Ended:
     """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
 
 
-TurnEvent = Decided | Reading | Released | Ended
+TurnEvent = Decided | TooLong | Reading | Released | Ended

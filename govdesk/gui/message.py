@@ -42,7 +42,7 @@ class MessageView(QFrame):
         self._steps = 1
         mine = message.role is Role.USER
         self.setObjectName("mine" if mine else "theirs")
-        who = "You" if mine else "GovDesk"
+        who = "You" if mine and not message.is_summary else "GovDesk"
         self.body = SafeText(f"{who}, message")
         self.details = OneLine("", "muted")  # nothing in a message may be wider than the window
         head = QHBoxLayout()
@@ -72,6 +72,9 @@ class MessageView(QFrame):
         self.column.setContentsMargins(12, 8, 12, 8)
         self.column.setSpacing(4)
         self.column.addLayout(head)
+        said = words.unseen(message)
+        if said:
+            self.column.addWidget(label(said, "muted"))
         self.column.addWidget(self.body)
         foot = QHBoxLayout()
         foot.addWidget(self.chip)

@@ -10,10 +10,9 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 import msgspec
@@ -22,25 +21,28 @@ from govdesk.domain.frames import (
     AnswerFailed,
     Cancel,
     ChatMessage,
+    CountTokens,
     FromWorker,
     Generate,
     Loaded,
     LoadFailed,
     LoadModel,
     Probe,
+    ReadAhead,
     Shutdown,
     WorkerEnded,
     WorkerHello,
 )
 from govdesk.domain.ids import RecordSeq, TurnId
-from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import store, words
+from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
 START_SECONDS = 20.0
@@ -51,6 +53,8 @@ SILENCE_SECONDS = 120.0
 """Longest the worker may say nothing while it answers: one batch of a prompt on a slow machine."""
 CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
+_GIVE_WAY_SECONDS = 0.02
+"""How often a reading ahead that is in the way is told to stop."""
 _CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
 _FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 _EXIT_WALLS = 5
@@ -114,6 +118,9 @@ class Supervisor:
         """The worker has the running turn's order, so a cancel may be sent."""
         self._cancelled_at: float | None = None
         """When the running turn was cancelled; never outlives it."""
+        self._reading = False
+        """The running order is a reading ahead: it gives way to any other."""
+        self._one_order = threading.Lock()
         self._state = threading.Lock()
         self._starting = threading.Lock()
         self.probes: tuple[Probe, ...] = ()
@@ -125,16 +132,24 @@ class Supervisor:
             return self._info or self._start()
 
     def answer(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        sampling: Sampling,
+        conversation: str = "",
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         """Generate one answer; see `chat.ports.Inference`."""
-        info = self.model()
-        channel = self._channel
-        if channel is None:  # stopped in between
-            raise words.stopped()
+        with self._only_order():
+            yield from self._answer(turn, history, sampling, conversation)
+
+    def _answer(
+        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling, conversation: str
+    ) -> Generator[Reading | Piece | Stopped, None, None]:
+        info, channel = self._ready()
         order = Generate(
             turn=turn,
-            messages=tuple(ChatMessage(role=role.value, text=text) for role, text in history),
+            conversation=conversation,
+            messages=_messages(history),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -143,10 +158,10 @@ class Supervisor:
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        repetition, loop = Repetition(), False
         ended = False
         try:
-            with self._state:
-                self._turn, self._ordered, self._cancelled_at = turn, False, None
+            self._begin(turn, reading=False)
             self._order(channel, order)
             while not ended:
                 try:
@@ -156,19 +171,82 @@ class Supervisor:
                 ended = isinstance(event, Stopped | AnswerFailed)
                 if isinstance(event, AnswerFailed):
                     raise words.answer_failed(event)
+                if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
+                    loop = True
+                    self.cancel()
+                if isinstance(event, Stopped) and loop and event.reason == "cancelled":
+                    event = Stopped("loop", event.usage)
                 yield event
         finally:
-            with self._state:
-                self._turn = self._cancelled_at = None
+            self._end()
             if not ended and self._channel is channel:
                 # left in the middle (the consumer stopped, or an error): this worker's state is unknown
                 self.stop()
 
+    def count(self, turn: TurnId, history: tuple[tuple[Role, str], ...]) -> Count:
+        """How many tokens a history takes; see `chat.ports.Inference`."""
+        with self._only_order():
+            _, channel = self._ready()
+            try:
+                self._begin(turn, reading=False)
+                order = CountTokens(turn=turn, messages=_messages(history))
+                return reading.count(self._exchange(channel, order), turn)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+            finally:
+                self._end()
+
+    def read_ahead(
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        conversation: str,
+        wanted: Callable[[], bool],
+    ) -> Read | None:
+        """Read what is certain of a prompt; see `chat.ports.Inference`."""
+        if not self._one_order.acquire(blocking=False):
+            return None
+        try:
+            info, channel = self._ready()
+            self._begin(turn, reading=True)
+            if not wanted():  # looked at after a stop can find it: a stop is never lost between the two
+                return None
+            order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
+            frame = self._exchange(channel, order)
+            cancelled = self._cancelled_at is not None
+            return reading.read(frame, turn, info.context_tokens, cancelled=cancelled)
+        except GarbageError:
+            raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._end()
+            self._one_order.release()
+
+    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead) -> FromWorker:
+        """One order that has one frame for an answer; left before that, the worker's state is unknown."""
+        heard = False
+        try:
+            self._order(channel, order)
+            frame = self._next(channel, SILENCE_SECONDS)
+            heard = True
+        finally:
+            if not heard and self._channel is channel:
+                self.stop()
+        return frame
+
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
+        self._cancel(reading=False)
+
+    def stop_reading(self) -> None:
+        """Ask a reading ahead to stop, if there is one; from any thread."""
+        self._cancel(reading=True)
+
+    def _cancel(self, *, reading: bool) -> None:
         with self._state:
             turn, channel = self._turn, self._channel
-            if turn is None or channel is None or self._cancelled_at is not None:
+            if self._reading is not reading or turn is None or channel is None:
+                return
+            if self._cancelled_at is not None:
                 return
             self._cancelled_at = time.monotonic()
             if not self._ordered:
@@ -176,7 +254,33 @@ class Supervisor:
         with contextlib.suppress(OSError):
             channel.send(Cancel(turn=turn))
 
-    def _order(self, channel: WorkerChannel, order: Generate) -> None:
+    @contextlib.contextmanager
+    def _only_order(self) -> Iterator[None]:
+        """The worker does one thing at a time; a reading ahead is told to stop, and ends at once."""
+        while not self._one_order.acquire(timeout=_GIVE_WAY_SECONDS):
+            self.stop_reading()  # again: it may have begun after the last time
+        try:
+            yield
+        finally:
+            self._one_order.release()
+
+    def _ready(self) -> tuple[ModelInfo, WorkerChannel]:
+        info = self.model()
+        channel = self._channel
+        if channel is None:  # stopped in between
+            raise words.stopped()
+        return info, channel
+
+    def _begin(self, turn: TurnId, *, reading: bool) -> None:
+        with self._state:
+            self._turn, self._reading, self._ordered, self._cancelled_at = turn, reading, False, None
+
+    def _end(self) -> None:
+        with self._state:
+            self._turn = self._cancelled_at = None
+            self._reading = False
+
+    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
         self._send(channel, order)
         with self._state:
@@ -299,12 +403,9 @@ class Supervisor:
         return self._ended_as(self._bury(channel))
 
     def _ended_as(self, end: WorkerEnded | None) -> WorkerError:
-        code = "worker.crashed"
-        if end is not None and end.signal == signal.SIGKILL:
-            code = "worker.killed"
-        self._failure_record(code, signal=end.signal if end is not None else 0)
-        why = " Perhaps the machine ran out of memory." if code == "worker.killed" else ""
-        return words.worker_failed(f"The part of GovDesk that runs the model ended unexpectedly.{why}", code)
+        error = failures.ended(end)
+        self._failure_record(error.code, signal=end.signal if end is not None else 0)
+        return error
 
     def _ended_before_hello(self, channel: WorkerChannel) -> GovDeskError:
         """A worker that cannot have its walls ends before it says anything."""
@@ -340,6 +441,10 @@ class Supervisor:
                 event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code, **found}
             )
         )
+
+
+def _messages(history: tuple[tuple[Role, str], ...]) -> tuple[ChatMessage, ...]:
+    return tuple(ChatMessage(role=role.value, text=text) for role, text in history)
 
 
 def _is_plain(untrusted_probes: tuple[Probe, ...]) -> bool:

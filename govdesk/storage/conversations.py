@@ -10,7 +10,7 @@ however long the answer is; its words enter the search index when the turn ends.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ import sqlite_utils
 from govdesk.crypto import random_bytes
 from govdesk.domain.ids import ConversationId, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.redaction import Finding
-from govdesk.domain.turn import Conversation, Message, ModelInfo, Outcome, Role, SearchHit, Usage
+from govdesk.domain.turn import Conversation, Cut, Message, ModelInfo, Outcome, Role, SearchHit, Usage
 from govdesk.errors import BugError, GovDeskError, UsageError
 from govdesk.storage import faults, search
 from govdesk.storage.database import Database
@@ -76,7 +76,7 @@ class EncryptedConversations:
             rows = sql.execute(
                 "SELECT m.role, m.text, t.id, m.created_utc_ns, t.marking, m.findings, t.outcome, t.code,"
                 " t.model_name, t.model_digest, t.model_context_tokens, t.prompt_tokens, t.read_tokens,"
-                " t.answer_tokens, t.first_token_seconds, t.total_seconds, t.seq"
+                " t.answer_tokens, t.first_token_seconds, t.total_seconds, t.cut_turns, t.cut_summary, t.seq"
                 " FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
                 " WHERE t.conversation = ? ORDER BY m.seq",
                 (seq,),
@@ -97,8 +97,9 @@ class EncryptedConversations:
         marking: str,
         policy: str,
         now_utc_ns: int,
+        cut: Cut = Cut(),  # noqa: B008  frozen
     ) -> None:
-        """Store the redacted prompt and the empty answer's row, in one transaction.
+        """Store the redacted prompt, the empty answer's row and what the model is not given, all or nothing.
 
         Raises:
             UsageError: there is no such conversation.
@@ -107,8 +108,9 @@ class EncryptedConversations:
         with self._database.writing() as sql:
             seq = _conversation(sql, conversation)
             turn_seq = sql.execute(
-                "INSERT INTO turns (id, conversation, begun_utc_ns, marking, policy) VALUES (?, ?, ?, ?, ?)",
-                (turn, seq, now_utc_ns, marking, policy),
+                "INSERT INTO turns (id, conversation, begun_utc_ns, marking, policy, cut_turns, cut_summary)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (turn, seq, now_utc_ns, marking, policy, cut.turns, cut.summary),
             ).lastrowid
             insert = (
                 "INSERT INTO messages (turn, role, text, findings, created_utc_ns) VALUES (?, ?, ?, ?, ?)"
@@ -290,10 +292,9 @@ def _forget_title(sql: sqlite_utils.Database, seq: int) -> None:
     )
 
 
-def _message(row: tuple[Any, ...], streaming: dict[int, str]) -> Message:
-    role, text, turn, created, marking, findings, outcome, code, name, digest, context, *numbers, turn_seq = (
-        row
-    )
+def _message(row: Sequence[Any], streaming: dict[int, str]) -> Message:
+    *row, cut_turns, cut_summary, turn_seq = row
+    role, text, turn, created, marking, findings, outcome, code, name, digest, context, *numbers = row
     answer = role == Role.ASSISTANT.value
     try:
         return Message(
@@ -307,6 +308,7 @@ def _message(row: tuple[Any, ...], streaming: dict[int, str]) -> Message:
             code=(code or "") if answer else "",
             model=ModelInfo(name, ModelDigest(digest), context) if answer and name is not None else None,
             usage=Usage(*numbers) if answer and None not in numbers else Usage(),
+            cut=Cut(cut_turns, None if cut_summary is None else TurnId(cut_summary)),
         )
     except (msgspec.DecodeError, ValueError):
         raise faults.damaged("a message's row is not of its shape") from None

@@ -116,7 +116,19 @@ _M002 = (
     "ALTER TABLE turns ADD COLUMN code TEXT",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (m001_history, m002_draft)
+
+def m005_what_the_model_saw(sql: sqlite_utils.Database) -> None:
+    """With each turn: how many of the oldest turns the model was not given, and whose summary instead."""
+    for statement in _M005:
+        sql.execute(statement)
+
+
+_M005 = (
+    "ALTER TABLE turns ADD COLUMN cut_turns INTEGER NOT NULL DEFAULT 0 CHECK (cut_turns >= 0)",
+    "ALTER TABLE turns ADD COLUMN cut_summary TEXT",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (m001_history, m002_draft, m005_what_the_model_saw)
 
 
 def apply(sql: sqlite_utils.Database, version: int, steps: tuple[Migration, ...]) -> None:

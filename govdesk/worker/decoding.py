@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from llama_cpp import llama_cpp as lib
 
 from govdesk.domain.frames import AnswerPiece
+from govdesk.worker.sequences import Sequence, Sequences
 from govdesk.worker.tokens import Vocabulary
 
 PIECE_SECONDS = 0.05
@@ -54,6 +55,8 @@ class Watch:
 
 def decode(
     context: lib.llama_context_p,
+    sequences: Sequences,
+    sequence: Sequence,
     vocabulary: Vocabulary,
     sampler: lib.llama_sampler_p,
     watch: Watch,
@@ -67,6 +70,8 @@ def decode(
 
     Args:
         context: has read the prompt of the answer, logits of its last token included.
+        sequences: of this context.
+        sequence: holds the prompt; it goes on with each token that was computed.
         vocabulary: the model's.
         sampler: chooses tokens; knows the prompt's last ones.
         watch: on.
@@ -75,12 +80,10 @@ def decode(
         turn: whose answer it is.
         room: most tokens.
     """
-    native, sample = lib.llama_decode, lib.llama_sampler_sample
+    compute, sample, fill = sequences.decode, lib.llama_sampler_sample, sequences.one.fill
     is_end, piece = vocabulary.ends, vocabulary.piece
     clock = time.perf_counter
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    array = (lib.llama_token * 1)()
-    batch = lib.llama_batch_get_one(array, 1)
     waiting = bytearray()
     waiting_tokens = 0
     last = sent = clock()
@@ -109,8 +112,8 @@ def decode(
         if count > 0:  # until the first token showed how fast this machine is, it is watched
             watch.switch(now - last >= SLOW_TOKEN_SECONDS)
         last = now
-        array[0] = token
-        result = native(context, batch)
+        tokens = (token,)
+        result = compute(sequence, tokens, fill(sequence, tokens, wanted=1))
         if result != 0:
             code = "cancelled" if result == ABORTED else "decode.failed"
             break

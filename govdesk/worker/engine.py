@@ -1,4 +1,4 @@
-"""One loaded model: read a prompt, decode an answer, stop at once when asked."""
+"""One loaded model: read what is new of a prompt, decode an answer, stop at once when asked."""
 
 from __future__ import annotations
 
@@ -13,19 +13,32 @@ from govdesk.domain.frames import (
     AnswerDone,
     AnswerFailed,
     AnswerPiece,
+    ChatMessage,
+    Counted,
+    CountTokens,
     Generate,
     Loaded,
     LoadModel,
     PromptProgress,
+    ReadAhead,
+    ReadDone,
+    SetThreads,
 )
 from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
+from govdesk.worker.sequences import OK, Sequence, Sequences
+from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
+AHEAD_BATCH_TOKENS = 128
+"""Reading ahead looks for other orders between so many tokens, as well as inside."""
+HELD_BACK_TOKENS = 4
+"""The end of a text that grows: a word that goes on is cut into other tokens."""
 Events = PromptProgress | AnswerPiece | AnswerDone | AnswerFailed
 
 
@@ -69,18 +82,27 @@ class Engine:
         settings = lib.llama_context_default_params()
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
-        settings.n_ubatch = order.batch_tokens
-        settings.n_threads = settings.n_threads_batch = order.threads
+        settings.n_ubatch = min(order.micro_batch_tokens, order.batch_tokens)
+        settings.n_seq_max = order.sequences
+        settings.kv_unified = True  # the sequences share the cells: one conversation may have them all
+        batch_threads = order.batch_threads or order.threads
+        settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
+        self.pace = Pace(self._set_threads, order.threads, batch_threads)
         self._batch_tokens = order.batch_tokens
+        self._sequences = Sequences(
+            self._context, self._model, order.sequences, self.context_tokens, order.batch_tokens
+        )
+        self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
+        self._most_threads = max(order.threads, batch_threads)
         source = lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
-        limits.bound_memory(order.threads)  # the library has what it needs; the template gets what is left
+        limits.bound_memory(self._most_threads)  # the library has what it needs; the template gets the rest
         try:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
@@ -94,21 +116,18 @@ class Engine:
             context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
         )
 
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
+        most = self._most_threads
+        self.pace.allow(max(1, min(order.threads, most)), max(1, min(order.batch_threads, most)))
+
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""
-        messages = tuple((message.role, message.text) for message in order.messages)
-        try:
-            prompt = self._vocabulary.prompt(self._template.render(messages), cancelled)
-        except TemplateFailedError as error:
-            yield AnswerFailed(turn=order.turn, code=error.code)
-            return
-        except TokenizeFailedError:
-            yield AnswerFailed(turn=order.turn, code="prompt.tokenize")
-            return
-        match prompt:
+        match self._prompt(order.messages, cancelled):
+            case str(code):
+                yield AnswerFailed(turn=order.turn, code=code)
             case Cancelled():
                 yield _done(order.turn, "cancelled", Run())
-                return
             case Full(tokens=count, estimated=estimated):
                 yield AnswerFailed(
                     turn=order.turn,
@@ -117,29 +136,109 @@ class Engine:
                     context_tokens=self.context_tokens,
                     estimated=estimated,
                 )
-                return
             case tokens:
                 yield from self._run(order, tokens, cancelled)
+
+    def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> ReadDone:
+        """Read what is certain of the next prompt until `stop()` says so; what was read stays read.
+
+        Certain is what comes before the end of the last text, but for its last tokens: they may become
+        others with the next letter. What the template puts after it moves; it is counted, not read.
+        """
+        prompt, reused, run, estimated = 0, 0, Run(), False
+        match self._prompt(order.messages, stop):
+            case str(code):
+                pass
+            case Cancelled():
+                code = "cancelled"
+            case Full(tokens=count, estimated=estimated):
+                prompt, code = min(count, MAX_TOKENS), "context.full"
+            case whole:
+                tokens = whole[: self._certain(order.messages, whole)]
+                sequence = self._sequences.begin(order.conversation, tokens)
+                prompt, reused = len(whole), len(sequence.tokens)
+                watch = Watch(self._context, stop)
+                watch.switch(True)
+                try:
+                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS))
+                finally:
+                    watch.switch(False)
+        return ReadDone(
+            turn=order.turn,
+            prompt_tokens=prompt,
+            reused_tokens=reused,
+            read_tokens=run.read_tokens,
+            code="" if code == "ok" else code,
+            estimated=estimated,
+        )
+
+    def _certain(self, untold: tuple[ChatMessage, ...], tokens: tuple[int, ...]) -> int:
+        """How many of a growing prompt's tokens will not change any more; at least one."""
+        parts = self._template.render(tuple((message.role, message.text) for message in untold))
+        last = max((at for at, part in enumerate(parts) if not part.special), default=-1)
+        tail = sum(
+            len(self._vocabulary.tokenize(part.text.encode("utf-8", "replace"), special=part.special))
+            for part in parts[last + 1 :]
+        )
+        return max(1, len(tokens) - tail - HELD_BACK_TOKENS)
+
+    def count(self, order: CountTokens, cancelled: Callable[[], bool]) -> Counted:
+        """Count a history as a prompt; nothing is computed with it."""
+        match self._prompt(order.messages, cancelled):
+            case str(code):
+                return Counted(turn=order.turn, prompt_tokens=0, code=code)
+            case Cancelled():
+                return Counted(turn=order.turn, prompt_tokens=0, code="cancelled")
+            case Full(tokens=count, estimated=estimated):
+                return Counted(turn=order.turn, prompt_tokens=min(count, MAX_TOKENS), estimated=estimated)
+            case tokens:
+                return Counted(turn=order.turn, prompt_tokens=len(tokens))
+
+    def _prompt(
+        self, untold: tuple[ChatMessage, ...], cancelled: Callable[[], bool]
+    ) -> tuple[int, ...] | Full | Cancelled | str:
+        """The tokens of a history as a prompt, or why there are none (a code).
+
+        Args:
+            untold: the history.
+            cancelled: asked between stretches of it.
+        """
+        try:
+            parts = self._template.render(tuple((message.role, message.text) for message in untold))
+            tokens = self._vocabulary.prompt(parts, cancelled)
+        except TemplateFailedError as error:
+            return error.code
+        except TokenizeFailedError:
+            return "prompt.tokenize"
+        return tokens or "prompt.empty"
 
     def _run(
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> Iterator[Events]:
         run = Run(prompt_tokens=len(tokens))
-        lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
         chosen_by = sampler(order, self._vocabulary.size)
         watch = Watch(self._context, cancelled)
         watch.switch(True)
+        self.pace.begin()
+
+        def between() -> bool:
+            self.pace.look()
+            return cancelled()
+
         try:
             for token in tokens[-PENALTY_LAST_TOKENS:]:
                 lib.llama_sampler_accept(chosen_by, token)
-            code = yield from self._read(order.turn, tokens, run, cancelled)
+            sequence = self._sequences.begin(order.conversation, tokens)
+            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
                 code = yield from decode(
                     self._context,
+                    self._sequences,
+                    sequence,
                     self._vocabulary,
                     chosen_by,
                     watch,
-                    cancelled,
+                    between,
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
@@ -152,21 +251,40 @@ class Engine:
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
+    def _set_threads(self, decode_with: int, read_with: int) -> None:
+        lib.llama_set_n_threads(self._context, decode_with, read_with)
+
     def _read(
-        self, turn: str, tokens: tuple[int, ...], run: Run, cancelled: Callable[[], bool]
-    ) -> Generator[Events, None, str]:
-        yield PromptProgress(turn=turn, done_tokens=0, total_tokens=len(tokens))
-        for start in range(0, len(tokens), self._batch_tokens):
-            chunk = tokens[start : start + self._batch_tokens]
-            array = (lib.llama_token * len(chunk))(*chunk)
-            result = lib.llama_decode(self._context, lib.llama_batch_get_one(array, len(chunk)))
-            if result == ABORTED or cancelled():
+        self,
+        turn: str,
+        sequence: Sequence,
+        tokens: tuple[int, ...],
+        run: Run,
+        stop: Callable[[], bool],
+        batch_tokens: int,
+    ) -> Generator[PromptProgress, None, str]:
+        """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
+        yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
+        while (start := len(sequence.tokens)) < len(tokens):
+            chunk = tokens[start : start + batch_tokens]
+            last = start + len(chunk) == len(tokens)
+            result = self._sequences.read(sequence, chunk, logits=last)
+            run.read_tokens += max(0, len(sequence.tokens) - start)
+            if result == ABORTED or (result == OK and stop()):
                 return "cancelled"
-            if result != 0:
+            if result != OK:
                 return "decode.failed"
-            run.read_tokens = start + len(chunk)
-            yield PromptProgress(turn=turn, done_tokens=run.read_tokens, total_tokens=len(tokens))
+            yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         return "ok"
+
+
+def _end_of(steps: Generator[PromptProgress, None, str]) -> str:
+    """Take all steps; what they come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return str(end.value)
 
 
 def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:

@@ -139,10 +139,14 @@ class Inference:
         return MODEL
 
     def answer(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        sampling: Sampling,
+        conversation: str = "",
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         self.log.steps.append("inference")
-        self.seen = history
+        self.seen, self.conversation = history, conversation
         try:
             yield Reading(1, 1)
             for piece in self.pieces:
@@ -179,7 +183,7 @@ class Store:
         done = [Message(Role.USER, prompt, TurnId("t"), 0) for prompt in self.prompts]
         return (*done, Message(Role.ASSISTANT, "", TurnId("t"), 0))
 
-    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns) -> None:
+    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns, cut) -> None:
         self.log.steps.append("store prompt")
         self.prompts.append(prompt)
         self.rows[turn] = []
@@ -274,6 +278,15 @@ def test_an_answer_that_filled_the_context_says_so(line: Line) -> None:
     room = MODEL.context_tokens
     line.inference.stopped = Stopped("length", Usage(prompt_tokens=room - 2, answer_tokens=2))
     assert f"fills all {room:,} tokens" in _ended(line.run()).explanation
+
+
+def test_an_answer_that_only_repeated_itself_says_so_and_is_kept(line: Line) -> None:
+    line.inference.stopped = Stopped("loop", Usage(prompt_tokens=3, answer_tokens=300))
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.COMPLETED
+    assert ended.text
+    assert "over and over" in ended.explanation
+    assert line.audit.entries[-1].fields["rule"] == "loop"
 
 
 def test_no_record_no_inference(line: Line) -> None:
