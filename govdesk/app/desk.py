@@ -25,7 +25,8 @@ from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import catalogue
+from govdesk.inference import catalogue, graphics_words
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.store import Model
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
@@ -82,7 +83,10 @@ class SessionDesk:
         self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
-        self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
+        self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
+        self._inference = Supervisor(
+            link, self._find_model, self._audit.append, selftest.require_closed, graphics=self._graphics
+        )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
@@ -158,6 +162,15 @@ class SessionDesk:
     def profile_problem(self) -> GovDeskError | None:
         """A history whose keys are missing, say; None when set-up or unlocking can go on."""
         return new_profile.problem(self.profile)
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        return graphics_words.runs_on(self._graphics)
+
+    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+        """Why a graphics card is used or not."""
+        return graphics_words.findings(self._graphics)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

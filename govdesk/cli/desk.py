@@ -12,6 +12,7 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
+from govdesk.inference.graphics_words import Finding
 
 
 class Chat(Protocol):
@@ -78,6 +79,13 @@ class Desk(Protocol):
     def probes(self) -> tuple[Probe, ...]:
         """What the self-tests found so far: `terminal.tcp4`, and `worker.tcp4` once a worker runs."""
         ...
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+
+    def graphics_findings(self) -> tuple[Finding, ...]:
+        """Why a graphics card is used or not."""
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

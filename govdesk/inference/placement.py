@@ -66,7 +66,7 @@ class Placement:
     @property
     def placed(self) -> int:
         """Layers on graphics devices, without the output."""
-        return min(sum(share.layers for share in self.shares), self.layers)
+        return max(sum(share.layers for share in self.shares) - 1, 0)
 
 
 def sizes(facts: GgufFacts, order: LoadModel) -> Sizes:

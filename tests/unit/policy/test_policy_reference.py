@@ -16,6 +16,7 @@ TABLES = {
     "consent.": policy.ConsentText,
     "session.": policy.SessionRules,
     "models.": policy.ModelRules,
+    "inference.": policy.InferenceRules,
     "audit.": policy.AuditRules,
     "redaction.<direction>.": policy.RedactionRules,
 }
@@ -26,6 +27,8 @@ def shown(value):
         value = value.value
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, tuple | dict):
         return "empty" if not value else str(value)
     return f"`{value}`" if value != "" else "none"
