@@ -32,7 +32,7 @@ class DirectBroker:
                 *(("--gpu", gpu) if gpu else ()),
             ],
             pass_fds=(theirs.fileno(),),
-            env=environment.for_worker(os.environ) | self.environment,
+            env=environment.for_worker(os.environ, graphics=bool(gpu)) | self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

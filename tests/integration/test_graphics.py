@@ -43,7 +43,6 @@ def broker() -> Iterator[DirectBroker]:
     broker.environment = {
         "GGML_VK_VISIBLE_DEVICES": "0",
         "VK_ICD_FILENAMES": str(_SOFTWARE[0]),
-        "MESA_SHADER_CACHE_DISABLE": "true",
     }
     yield broker
     broker.stop_worker()
