@@ -32,6 +32,11 @@ class Profile:
         return self.home / "history.db"
 
     @property
+    def graphics(self) -> Path:
+        """What was found out about this machine's graphics drivers."""
+        return self.home / "graphics.json"
+
+    @property
     def key_slots(self) -> Path:
         """The wrapped data keys."""
         return self.home / "keys.json"

@@ -25,7 +25,8 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import processor
+from govdesk.inference import graphics_words, processor
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
 from govdesk.inference.tuner import Tuner
 from govdesk.inference.tuning import Tunings, library_build
@@ -85,12 +86,14 @@ class SessionDesk:
         self._shelf = models.shelf(profile, self.policy)
         self._closing = threading.Event()
         self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
         self._inference = Supervisor(
             link,
             self._shelf.choose,
             self._audit.append,
             selftest.require_closed,
             tuned=self._tunings.threads,
+            graphics=self._graphics,
         )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
@@ -176,6 +179,15 @@ class SessionDesk:
         return models.RecordedModels(
             self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
         )
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        return graphics_words.runs_on(self._graphics)
+
+    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+        """Why a graphics card is used or not."""
+        return graphics_words.findings(self._graphics)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

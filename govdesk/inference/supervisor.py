@@ -23,8 +23,11 @@ from govdesk.domain.frames import (
     Cancel,
     ChatMessage,
     CountTokens,
+    Devices,
     FromWorker,
     Generate,
+    GpuBackend,
+    ListDevices,
     Loaded,
     LoadFailed,
     LoadModel,
@@ -44,6 +47,7 @@ from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
 from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
 from govdesk.inference.prompt_states import Ask
@@ -53,6 +57,8 @@ from govdesk.inference.store import Model
 _T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
+PROBE_SECONDS = 30.0
+"""Longest a graphics driver may take to start and to multiply two small matrices."""
 STOP_SECONDS = 3.0
 """The broker's ladder takes less."""
 SILENCE_SECONDS = 120.0
@@ -83,8 +89,8 @@ class WorkerChannel(Protocol):
 class Broker(Protocol):
     """What the supervisor needs of the broker (`govdesk.process.link.BrokerLink`)."""
 
-    def start_worker(self) -> WorkerChannel:
-        """A fresh worker's channel."""
+    def start_worker(self, gpu: GpuBackend = "") -> WorkerChannel:
+        """A fresh worker's channel; `gpu`: the graphics backend that it may use."""
 
     def stop_worker(self) -> None:
         """Stop the worker by the ladder."""
@@ -103,6 +109,7 @@ class Supervisor:
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
         plan: how a model is to be loaded on this machine now.
         tuned: what was measured to suit a model on this machine, if it was.
+        graphics: whether it may compute on a graphics card; by default it may not.
     """
 
     def __init__(
@@ -113,7 +120,9 @@ class Supervisor:
         require_closed: Callable[[tuple[Probe, ...]], None],
         plan: Callable[[Manifest], LoadModel] = default_plan,
         tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
+        graphics: Graphics | None = None,
     ) -> None:
+        self.graphics = graphics or Graphics()
         self._broker = broker
         self._find_model = find_model
         self._record = record
@@ -420,15 +429,16 @@ class Supervisor:
             raise
         try:
             self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
-            self._channel = channel = self._broker.start_worker()
-            self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, opened.descriptors)
-            loaded = self._next(channel, LOAD_SECONDS)
-            info = self._loaded(model, channel, loaded, order.context_tokens)
-            if (threads := self._tuned(info.digest)) is not None:
-                self._send(channel, threads)
+            gpu = self.graphics.choose(self._probe)
+            info = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            if info is None:
+                self._channel = self._broker.start_worker()
+                self._prove_walls(self._channel)
+                info = self._load(model, opened, order)
             self._loading = (order, info.digest, model.manifest.template_sha384)
+            if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
+                self._send(self._channel, threads)
             self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays
@@ -436,6 +446,55 @@ class Supervisor:
         finally:
             store.close_all(opened.descriptors)
         return info
+
+    def _load(self, model: Model, opened: store.Opened, order: LoadModel) -> ModelInfo:
+        """Have the worker that was started load the model."""
+        channel = self._channel
+        if channel is None:  # stopped in between
+            raise words.stopped()
+        self._send(channel, order, opened.descriptors)
+        return self._loaded(model, channel, self._next(channel, LOAD_SECONDS), order.context_tokens)
+
+    def _load_on_graphics(
+        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
+    ) -> ModelInfo | None:
+        """Load it on a graphics card; None when that failed, which is recorded and can be explained."""
+        try:
+            placed = self.graphics.place(gpu, self._devices(gpu, compute=False), opened.facts, order)
+            code = self.graphics.code(gpu)
+            if placed.devices:
+                layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
+                self._record(_model_entry(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
+                return self._load(model, opened, placed)
+        except (WorkerError, ModelError) as error:
+            if error.code == words.stopped().code:
+                raise
+            code = error.code
+            self.graphics.failed(gpu, code)
+        self.stop()
+        self._record(_model_entry(model, "failure", {"backend": gpu, "code": code}))
+        return None
+
+    def _probe(self, gpu: GpuBackend) -> Devices:
+        """Try a graphics backend in a worker of its own: what hangs or crashes there costs only that."""
+        try:
+            return self._devices(gpu, compute=True)
+        except WorkerError as error:
+            if error.code == words.stopped().code:
+                raise
+            return Devices(devices=(), code=error.code)
+        finally:
+            self.stop()
+
+    def _devices(self, gpu: GpuBackend, *, compute: bool) -> Devices:
+        """Start a worker that may use this backend, and ask it what is there."""
+        self._channel = channel = self._broker.start_worker(gpu)
+        self._prove_walls(channel)
+        self._send(channel, ListDevices(compute=compute))
+        found = self._next(channel, PROBE_SECONDS)
+        if not isinstance(found, Devices):
+            raise self._broken(channel, "answered a question for devices otherwise", "worker.garbage")
+        return found
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
         match loaded:
