@@ -25,6 +25,7 @@ from govdesk.domain.turn import (
     Released,
     Role,
     SearchHit,
+    Thinking,
     TurnEvent,
     Usage,
 )
@@ -161,6 +162,8 @@ class FakeStore:
 class Script:
     """What the next turn does."""
 
+    thinking: tuple[str, ...] = ()
+    thinking_findings: tuple[Finding, ...] = ()
     answer: tuple[str, ...] = ("Hello ", "there.")
     decision: Decision = field(default_factory=Permit)
     prompt: str | None = None
@@ -213,13 +216,19 @@ class FakeChat:
         now = time.time_ns()
         self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings))
         yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1))
-        outcome, text = script.outcome, ""
+        outcome, text, thought = script.outcome, "", ""
         usage = Usage()
         if isinstance(script.decision, Deny):
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
                 yield Reading(done, total)
+            for part in script.thinking:
+                if self._cancel.is_set():
+                    break
+                thought += part
+                yield Released(part, script.held, thinking=True)
+                time.sleep(script.step_seconds)
             for part in script.answer:
                 if self._cancel.is_set():
                     break
@@ -235,6 +244,7 @@ class FakeChat:
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
                 usage = Usage(40, 40, 20, 0.4, 1.0)
+        thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
             Message(
@@ -248,12 +258,13 @@ class FakeChat:
                 script.code,
                 MODEL,
                 usage,
+                thinking,
             ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why,
+            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, thinking,
         )  # fmt: skip
 
 

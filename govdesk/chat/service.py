@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
-from govdesk.chat.endings import CUT, cut_words
+from govdesk.chat.endings import code_of, ending_words
 from govdesk.chat.ports import (
     AuditLog,
     Clock,
@@ -24,6 +24,7 @@ from govdesk.chat.ports import (
     RedactionStream,
     Redactor,
 )
+from govdesk.chat.thought import Thought
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
@@ -68,6 +69,7 @@ class _Turn:
     marking: str
     shown: RedactionStream
     stored: RedactionStream
+    thought: Thought
     text: list[str] = field(default_factory=list)
     model: ModelInfo | None = None
     usage: Usage = field(default_factory=Usage)
@@ -79,10 +81,11 @@ class _Turn:
         """The code of a block, once redaction met something in the answer that policy blocks; else empty."""
         if self.shown.blocked:
             return "output.blocked"
-        return "storage.blocked" if self.stored.blocked else ""
+        return "storage.blocked" if self.stored.blocked else self.thought.block()
 
     def end_stored(self) -> None:
         """No more of the answer comes: what storage's redaction still held is to be stored too."""
+        self.thought.end_stored()
         if not self.stored_ended:
             self.stored_ended = True
             self.unstored.append(self.stored.flush())
@@ -179,6 +182,9 @@ class ChatService:
             marking=self._marking,
             shown=self._redactor.stream(Direction.OUTPUT),
             stored=self._redactor.stream(Direction.STORAGE),
+            thought=Thought(
+                self._redactor.stream(Direction.OUTPUT), self._redactor.stream(Direction.STORAGE)
+            ),
         )
         intent = self._audit.append(
             self._entry(
@@ -253,8 +259,10 @@ class ChatService:
                         yield event
                         if self._stop_asked():
                             self._inference.cancel()
-                    case Piece(untrusted_text=text):
-                        released = turn.shown.feed(text)
+                    case Piece(untrusted_text=text, thinking=thinking):
+                        now = self._clock.monotonic()
+                        thought = turn.thought.feed(text, now) if thinking else turn.thought.end(now)
+                        released = "" if thinking or turn.block() else turn.shown.feed(text)
                         if not turn.block():
                             self._keep(turn, released)
                         if turn.block():
@@ -264,13 +272,17 @@ class ChatService:
                             with contextlib.suppress(MachineError):  # a full disk: the next time, or the end
                                 self._store_kept(turn)
                             stored_at = self._clock.monotonic()
-                        yield Released(released, turn.shown.held)
+                        if thinking or thought:
+                            yield Released(thought, turn.thought.held, thinking=True)
+                        if not thinking:
+                            yield Released(released, turn.shown.held)
                     case Stopped(reason=reason, usage=usage):
                         turn.usage = usage
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
         if reason == "cancelled":
             return Outcome.CANCELLED, "", "cancelled"  # what redaction still held is discarded
+        thought = turn.thought.end(self._clock.monotonic())
         released = turn.shown.flush()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
@@ -278,9 +290,12 @@ class ChatService:
         turn.end_stored()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
+        if thought:
+            yield Released(thought, 0, thinking=True)
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, cut_words(turn.model, turn.usage) if reason == CUT else "", reason
+        code = code_of(reason, answered=bool(turn.text), thought=bool(turn.thought.thinking().text))
+        return Outcome.COMPLETED, ending_words(code, turn.model, turn.usage), code
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time
@@ -292,6 +307,9 @@ class ChatService:
 
     def _store_kept(self, turn: _Turn) -> None:
         """Store what is not stored yet; what could not be stored stays for the next time, whole."""
+        if turn.thought.unstored:
+            self._store.append_thinking(turn.id, turn.thought.unstored)
+        turn.thought.is_stored()
         text = "".join(turn.unstored)
         if text:
             self._store.append_answer(turn.id, text)
@@ -317,6 +335,7 @@ class ChatService:
         unstored = self._store_last(turn)
         if unstored is not None:  # disk full, say: the outcome is still recorded, and said
             outcome, why, code = Outcome.FAILED, unstored.explain(), unstored.code
+        thinking = turn.thought.thinking()
         record = self._audit.append(
             self._entry(
                 Event.TURN_OUTCOME,
@@ -324,7 +343,8 @@ class ChatService:
                 turn.id,
                 rule=code,
                 characters=sum(map(len, turn.text)),
-                findings=counts(turn.shown.findings),
+                thinking_characters=len(thinking.text),
+                findings=counts((*thinking.findings, *turn.shown.findings)),
                 conversation=turn.conversation or None,
                 model=turn.model,
                 usage=turn.usage,
@@ -334,7 +354,15 @@ class ChatService:
             now = self._clock.utc_ns()
             try:
                 self._store.finish_turn(
-                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now, code
+                    turn.id,
+                    outcome,
+                    turn.shown.findings,
+                    turn.model,
+                    turn.usage,
+                    record,
+                    now,
+                    code,
+                    thinking,
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()
@@ -352,6 +380,7 @@ class ChatService:
             usage=turn.usage,
             record=record,
             explanation=why,
+            thinking=thinking,
         )
 
     def _entry(
@@ -366,6 +395,7 @@ class ChatService:
         conversation: ConversationId | None = None,
         model: ModelInfo | None = None,
         usage: Usage | None = None,
+        thinking_characters: int = 0,
     ) -> Entry:
         fields: dict[str, str | bool | int | dict[str, int] | None] = {
             "rule": rule,
@@ -373,6 +403,8 @@ class ChatService:
             "findings": findings or {},
             "conversation": conversation,
         }
+        if thinking_characters:
+            fields["thinking_characters"] = thinking_characters
         if usage is not None:
             fields["tokens"] = {
                 "prompt": usage.prompt_tokens,

@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object at the end, nothing before"
     )
+    parser.add_argument(
+        "--show-thinking",
+        action="store_true",
+        help="also print what a reasoning model thinks before it answers, beside the answer or in its JSON",
+    )
     parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest answer")
     parser.add_argument(
         "--temperature", type=float, default=0.2, metavar="T", help="0 gives the same answer again"
@@ -66,20 +71,30 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
         output.aside(entry.marking_line(desk) + "\n")
     interrupts.leave_if_asked()
     try:
-        ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json)
+        ended = turn(
+            unlocked, conversation, prompt, sampling, quiet=parsed.json, show_thinking=parsed.show_thinking
+        )
     except output.ReaderLeft:
         return _EXIT[Outcome.CANCELLED]
     if parsed.json:
         with contextlib.suppress(output.ReaderLeft):
-            output.write(msgspec.json.encode(as_json(ended)).decode() + "\n")
+            said = as_json(ended, show_thinking=parsed.show_thinking)
+            output.write(msgspec.json.encode(said).decode() + "\n")
     return _EXIT[ended.outcome]
 
 
 def turn(
-    unlocked: Unlocked, conversation: ConversationId | None, prompt: str, sampling: Sampling, *, quiet: bool
+    unlocked: Unlocked,
+    conversation: ConversationId | None,
+    prompt: str,
+    sampling: Sampling,
+    *,
+    quiet: bool,
+    show_thinking: bool = False,
 ) -> Ended:
     """Run one turn, print the answer as it comes (unless quiet), stop it on Ctrl-C.
 
+    Thinking goes beside the answer, and only when asked for; a terminal is told that there is some.
     However printing ends, the turn has its outcome on record when this returns or raises.
 
     Raises:
@@ -87,6 +102,7 @@ def turn(
     """
     ended: Ended | None = None
     reading = not quiet and sys.stderr is not None and sys.stderr.isatty()
+    thought = False
     events = unlocked.chat.run_turn(conversation, prompt, sampling)
     with interrupts.stopping(unlocked.chat), contextlib.closing(events):
         for event in events:
@@ -95,7 +111,16 @@ def turn(
                     output.aside(f"Denied by policy ({rule}).\n")
                 case Reading(done_tokens=done, total_tokens=total) if reading:
                     output.aside(f"\rreading {100 * done // max(total, 1)} %  ")
+                case Released(text=text, thinking=True) if not quiet:
+                    if show_thinking:
+                        output.aside(("" if thought else "Thinking: ") + terminal_safe(text))
+                        thought, reading = True, False
+                    elif reading:
+                        output.aside("\rthinking …      ")
                 case Released(text=text) if not quiet:
+                    if thought:
+                        output.aside("\n\n")
+                        thought = False
                     if reading:
                         output.aside("\r             \r")
                         reading = False
@@ -117,16 +142,20 @@ def turn(
 
 
 def _findings(ended: Ended) -> dict[str, int]:
-    """How often which type was found, in prompt and answer together."""
+    """How often which type was found, in prompt, thinking and answer together."""
     findings = counts(ended.prompt_findings)
-    for entity_type, count in counts(ended.answer_findings).items():
+    for entity_type, count in counts((*ended.thinking.findings, *ended.answer_findings)).items():
         findings[entity_type] = findings.get(entity_type, 0) + count
     return findings
 
 
-def as_json(ended: Ended) -> dict[str, object]:
-    """The contract's object for a turn, with an `explanation` of any end that is not plain."""
+def as_json(ended: Ended, *, show_thinking: bool = False) -> dict[str, object]:
+    """The contract's object for a turn, with an `explanation` of any end that is not plain.
+
+    `thinking` is in it only when asked for.
+    """
     return {
+        **({"thinking": ended.thinking.text} if show_thinking else {}),
         "conversation": ended.conversation,
         "turn": ended.turn,
         "outcome": ended.outcome.value,

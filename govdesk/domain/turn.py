@@ -60,6 +60,15 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a reasoning model wrote before its answer, after redaction; without a text it did not think."""
+
+    text: str = ""
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One stored message; `text` is after redaction, `findings` say what was found (never the value)."""
 
@@ -77,6 +86,8 @@ class Message:
     """Which model answered, where that is known."""
     usage: Usage = Usage()
     """Tokens and seconds of the turn, on the assistant's message."""
+    thinking: Thinking = Thinking()
+    """On the assistant's message; never given back to a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +105,15 @@ class Draft:
 def remembered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """What a model is given of a conversation: all but turns that ended without any answer.
 
-    A question that was too long, or met a model that failed, would otherwise stand in the way for good.
+    A question that was too long, or met a model that failed or only thought, would otherwise stand in the
+    way for good.
     """
     unanswered = {
         message.turn
         for message in messages
         if message.role is Role.ASSISTANT
         and not message.text
-        and message.outcome in {Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED}
+        and message.outcome not in {None, Outcome.CANCELLED}
     }
     return tuple(message for message in messages if message.turn not in unanswered)
 
@@ -152,10 +164,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A part of the answer, after redaction, safe to show. `held` characters wait behind it."""
+    """A part of the answer, after redaction, safe to show. `held` characters wait behind it.
+
+    `thinking`: of what comes before the answer proper; none comes after it.
+    """
 
     text: str
     held: int = 0
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +190,7 @@ class Ended:
     record: RecordSeq
     explanation: str = ""
     """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
+    thinking: Thinking = Thinking()
 
 
 TurnEvent = Decided | Reading | Released | Ended

@@ -116,7 +116,21 @@ _M002 = (
     "ALTER TABLE turns ADD COLUMN code TEXT",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (m001_history, m002_draft)
+
+def m004_thinking(sql: sqlite_utils.Database) -> None:
+    """What a reasoning model thought before its answer: beside it, and not in the index."""
+    for statement in _M004:
+        sql.execute(statement)
+
+
+_M004 = (
+    "ALTER TABLE messages ADD COLUMN thinking TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE messages ADD COLUMN thinking_findings TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE messages ADD COLUMN thinking_seconds REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE answer_parts ADD COLUMN thinking INTEGER NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (m001_history, m002_draft, m004_thinking)
 
 
 def apply(sql: sqlite_utils.Database, version: int, steps: tuple[Migration, ...]) -> None:
