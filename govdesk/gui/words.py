@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
-from govdesk.chat.endings import CUT, cut_words
+from govdesk.chat.endings import ending_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
 from govdesk.domain.turn import Message, ModelInfo, Outcome, Usage
@@ -78,8 +78,8 @@ def reason(code: str) -> str:
 
 def ending(message: Message) -> str:
     """All that is said under a stored answer about how its turn ended."""
-    if message.code == CUT:
-        return cut_words(message.model, message.usage)
+    if said := ending_words(message.code, message.model, message.usage):
+        return said
     parts = (outcome(message.outcome, message.text), reason(message.code))
     return " ".join(part for part in parts if part)
 
