@@ -1,4 +1,4 @@
-"""What a model thought before its answer: one line, and all of it on request; unasked, nothing is laid out."""
+"""What a model thought before its answer: one line, all of it on request; unasked, nothing is laid out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ class ThinkingPanel(QFrame):
         self.chip.clicked.connect(lambda: self.why.emit(self._findings))
         self.chip.hide()
         self.body = SafeText(name)
-        self.body.hide()
         self.more = button("Show more", "quiet", name="Show more of the thinking")
         self.more.clicked.connect(self._show_more)
         self.more.hide()
@@ -57,7 +56,9 @@ class ThinkingPanel(QFrame):
         head.addWidget(self.toggle)
         head.addWidget(self.chip)
         head.addStretch(1)
-        inside = QVBoxLayout()
+        self._inside = QFrame()
+        self._inside.setObjectName("thoughts")
+        inside = QVBoxLayout(self._inside)
         inside.setContentsMargins(_INDENT, 0, 0, 0)
         inside.addWidget(self.body)
         more = QHBoxLayout()
@@ -68,7 +69,8 @@ class ThinkingPanel(QFrame):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addLayout(head)
-        column.addLayout(inside)
+        column.addWidget(self._inside)
+        self._inside.hide()
         self._say()
 
     def begin(self, seconds: float) -> None:
@@ -112,8 +114,8 @@ class ThinkingPanel(QFrame):
             self._live.feed(self.text[-SHOWN_CHARACTERS:])
         elif opened:
             self._show()
-        self.body.setVisible(opened)
-        self.more.setVisible(opened and self._rest > 0)
+        self.more.setVisible(self._rest > 0)
+        self._inside.setVisible(opened)
         self._say()
 
     def _show(self) -> None:
