@@ -9,7 +9,7 @@ from govdesk.chat.ports import RedactionStream
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Finding, counts
-from govdesk.domain.turn import Cut, ModelInfo, Sampling, Usage, WhenFull
+from govdesk.domain.turn import Cut, ModelInfo, OldTurn, Sampling, Usage, WhenFull
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
 
@@ -44,6 +44,7 @@ class Turn:
     stored: RedactionStream
     history: History = ()
     cut: Cut = field(default_factory=Cut)
+    left_out: tuple[OldTurn, ...] = ()
     text: list[str] = field(default_factory=list)
     model: ModelInfo | None = None
     usage: Usage = field(default_factory=Usage)
@@ -79,6 +80,7 @@ def intent_fields(ask: Ask, findings: tuple[Finding, ...], rule: str | None) -> 
         "characters": len(ask.prompt),
         "findings": counts(findings),
         "conversation": ask.conversation,
+        "sampling": ask.sampling.numbers(),
         **ask.fields(),
     }
 

@@ -146,7 +146,9 @@ class ChatPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """The message box takes its part of the page, no more."""
         super().resizeEvent(event)
-        self.composer.box.set_room(event.size().height())
+        height = event.size().height()
+        self.composer.box.set_room(height)
+        self.full.set_room(height * 2 // 5)
 
     def new(self) -> None:
         """An empty page; the conversation starts with its first turn."""

@@ -130,6 +130,12 @@ class Supervisor:
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
 
+    @property
+    def loaded_digest(self) -> str:
+        """Digest of the model that is loaded; empty while none is."""
+        info = self._info
+        return info.digest if info else ""
+
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
         with self._starting:  # two that ask at once get the same worker
@@ -160,6 +166,8 @@ class Supervisor:
             top_k=sampling.top_k,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
+            min_p=sampling.min_p,
+            grammar=sampling.grammar,
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
         repetition, loop = Repetition(), False

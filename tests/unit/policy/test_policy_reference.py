@@ -17,6 +17,7 @@ TABLES = {
     "session.": policy.SessionRules,
     "models.": policy.ModelRules,
     "audit.": policy.AuditRules,
+    "inference.": policy.InferenceRules,
     "redaction.<direction>.": policy.RedactionRules,
 }
 
@@ -24,6 +25,8 @@ TABLES = {
 def shown(value):
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if value is None:
         return "none"
     if isinstance(value, tuple | dict):
