@@ -80,6 +80,7 @@ def intent_fields(ask: Ask, findings: tuple[Finding, ...], rule: str | None) -> 
         "characters": len(ask.prompt),
         "findings": counts(findings),
         "conversation": ask.conversation,
+        "sampling": ask.sampling.numbers(),
         **ask.fields(),
     }
 

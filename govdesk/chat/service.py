@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 
+from govdesk.chat import shape
 from govdesk.chat.checking import check
-from govdesk.chat.endings import FULL, stop_words, too_long_words
+from govdesk.chat.endings import CUT, FULL, stop_words, too_long_words
 from govdesk.chat.fitting import SUMMARY_PROMPT, SUMMARY_TOKENS, Fitter
 from govdesk.chat.ports import (
     AuditLog,
@@ -134,7 +136,10 @@ class ChatService:
             AuditClosedError: a record could not be made durable; nothing that needed it was done.
         """
         self._cancelled = False
-        return self._run(Ask(conversation, prompt, sampling or Sampling(), when_full))
+        sampling = sampling or Sampling()
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(31))
+        return self._run(Ask(conversation, prompt, sampling, when_full))
 
     def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
         """A turn of its own in which the model summarises the oldest turns; later turns see that instead.
@@ -144,12 +149,14 @@ class ChatService:
             oldest: how many, as in `TooLong.to_summarise`.
         """
         self._cancelled = False
-        sampling = Sampling(max_tokens=SUMMARY_TOKENS, temperature=0.0)
+        sampling = Sampling(max_tokens=SUMMARY_TOKENS, temperature=0.0, seed=0)
         return self._run(Ask(conversation, SUMMARY_PROMPT, sampling, summarise=oldest))
 
     def _run(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         checked = check(ask.prompt, self._redactor, self._decider)
         decision = checked.decision
+        if not isinstance(decision, Deny):
+            decision = shape.refusal(self._redactor, ask.sampling.grammar) or decision
         turn = Turn(
             ask=ask,
             conversation=ask.conversation or ConversationId(""),
@@ -284,7 +291,10 @@ class ChatService:
             return Outcome.DENIED, _BLOCKED, code
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, stop_words(reason, turn.model, turn.usage), reason
+        why = stop_words(reason, turn.model, turn.usage)
+        if turn.ask.sampling.grammar:
+            why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
+        return Outcome.COMPLETED, why, reason
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time
@@ -347,6 +357,7 @@ class ChatService:
             record=record,
             explanation=why,
             cut=turn.cut,
+            sampling=turn.ask.sampling,
         )
 
     def _entry(

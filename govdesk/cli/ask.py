@@ -6,12 +6,14 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from govdesk.cli import entry, full, interrupts, output, passphrase
 from govdesk.cli.desk import Desk, Unlocked
+from govdesk.domain import gbnf, json_schema
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.redaction import counts
@@ -20,6 +22,7 @@ from govdesk.domain.turn import (
     Decided,
     Ended,
     Outcome,
+    Preset,
     Reading,
     Released,
     Sampling,
@@ -48,18 +51,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object at the end, nothing before"
     )
+    parser.add_argument(
+        "--preset",
+        choices=[preset.value for preset in Preset],
+        default=Preset.BALANCED.value,
+        help="how the answer is chosen (precise: the same again; default: %(default)s)",
+    )
     parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest answer")
     parser.add_argument(
-        "--temperature", type=float, default=0.2, metavar="T", help="0 gives the same answer again"
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="in place of the preset's; 0 gives the same answer again",
     )
     full.add_arguments(parser)
-    parser.add_argument("--seed", type=_seed, metavar="N", help="repeat an answer (0 to 4294967295)")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="repeat an answer (0 to 4294967294)")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument(
+        "--json-schema", type=Path, metavar="F", help="the answer is JSON that this schema accepts"
+    )
+    shape.add_argument("--grammar", type=Path, metavar="F", help="the answer has this grammar (GBNF)")
     passphrase.add_arguments(parser)
 
 
 def _seed(text: str) -> int:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else -1
-    if not 0 <= number < 2**32:  # what llama.cpp takes
+    if not 0 <= number < 2**32 - 1:  # what llama.cpp takes; the last number means any seed there
         raise argparse.ArgumentTypeError(f"{text} is no seed")
     return number
 
@@ -68,11 +85,9 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     """Ask one question; the exit code says how the turn ended."""
     with interrupts.leaving():
         prompt = _prompt(parsed)
-    if not 0 < parsed.max_tokens <= 1_000_000 or not 0.0 <= parsed.temperature <= 5.0:
-        raise UsageError("--max-tokens is at least 1, --temperature between 0 and 5.")
+    sampling = _sampling(parsed)
     unlocked = entry.unlock(parsed, desk)
     _known_conversation(parsed.conversation, unlocked)
-    sampling = Sampling(max_tokens=parsed.max_tokens, temperature=parsed.temperature, seed=parsed.seed)
     conversation = ConversationId(parsed.conversation) if parsed.conversation else None
     if not parsed.json:
         output.aside(entry.marking_line(desk) + "\n")
@@ -85,6 +100,23 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
         with contextlib.suppress(output.ReaderLeft):
             output.write(msgspec.json.encode(as_json(ended)).decode() + "\n")
     return _EXIT[ended.outcome]
+
+
+def _sampling(parsed: argparse.Namespace) -> Sampling:
+    """The preset's numbers, but for those that were given; and the shape of the answer."""
+    sampling = Preset(parsed.preset).sampling()
+    temperature = sampling.temperature if parsed.temperature is None else parsed.temperature
+    if not 0 < parsed.max_tokens <= 1_000_000 or not 0.0 <= temperature <= 5.0:
+        raise UsageError("--max-tokens is at least 1, --temperature between 0 and 5.")
+    grammar = ""
+    if parsed.grammar is not None:
+        grammar = _read(parsed.grammar)
+        gbnf.check(grammar)
+    elif parsed.json_schema is not None:
+        grammar = json_schema.to_grammar(_read(parsed.json_schema))
+    return replace(
+        sampling, max_tokens=parsed.max_tokens, temperature=temperature, seed=parsed.seed, grammar=grammar
+    )
 
 
 def turn(
@@ -198,6 +230,7 @@ def as_json(ended: Ended) -> dict[str, object]:
             "first_token": round(ended.usage.first_token_seconds, 3),
             "total": round(ended.usage.total_seconds, 3),
         },
+        "sampling": ended.sampling.numbers(),
         "record": ended.record,
         "explanation": ended.explanation,
         "unseen": {"turns": ended.cut.turns, "summary": ended.cut.summary},
@@ -212,15 +245,19 @@ def _prompt(parsed: argparse.Namespace) -> str:
             raise UsageError(f"Standard input is larger than {MAX_STDIN_BYTES // 2**20} MiB.")
         prompt = _decode(untrusted, "Standard input")
     if parsed.file is not None:
-        try:
-            with parsed.file.open("rb") as file:
-                read = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise UnreadableError(f"The file {parsed.file} cannot be read: {error.strerror}.") from error
-        if len(read) > MAX_FILE_BYTES:
-            raise UsageError(f"The file {parsed.file} is larger than {MAX_FILE_BYTES // 2**20} MiB.")
-        prompt = f"{prompt}\n\n{_decode(read, str(parsed.file))}"
+        prompt = f"{prompt}\n\n{_read(parsed.file)}"
     return str(prompt)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            read = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UnreadableError(f"The file {path} cannot be read: {error.strerror}.") from error
+    if len(read) > MAX_FILE_BYTES:
+        raise UsageError(f"The file {path} is larger than {MAX_FILE_BYTES // 2**20} MiB.")
+    return _decode(read, str(path))
 
 
 def _decode(untrusted_bytes: bytes, name: str) -> str:

@@ -29,7 +29,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. `seed` None draws one and records it."""
+    """How the next token is chosen. `seed` None draws one and records it.
+
+    `min_p`: what is less likely than so much of the likeliest is left out. `grammar` (GBNF): the shape.
+    """
 
     max_tokens: int = 512
     temperature: float = 0.2
@@ -37,6 +40,45 @@ class Sampling:
     top_k: int = 40
     repeat_penalty: float = 1.1
     seed: int | None = None
+    min_p: float = 0.0
+    grammar: str = ""
+
+    def numbers(self) -> dict[str, int]:
+        """What a record says of it: integers, fractions in thousandths; of a grammar its length."""
+        return {
+            "max_tokens": self.max_tokens,
+            "temperature_thousandths": round(1000 * self.temperature),
+            "top_p_thousandths": round(1000 * self.top_p),
+            "min_p_thousandths": round(1000 * self.min_p),
+            "top_k": self.top_k,
+            "repeat_penalty_thousandths": round(1000 * self.repeat_penalty),
+            "grammar_characters": len(self.grammar),
+            **({} if self.seed is None else {"seed": self.seed}),
+        }
+
+
+class Preset(Enum):
+    """Named ways to choose tokens, for people who do not want to choose numbers.
+
+    `precise` takes the likeliest token each time: the same answer again, to extract, to translate, to check.
+    `balanced` leaves that path seldom (temperature 0.2): sober prose that does not stick in a loop.
+    `creative` draws from the likely ones at temperature 0.9; what is less than a twentieth as likely as the
+    likeliest (`min_p`) stays out however flat the rest is, so that it wanders without falling apart.
+    """
+
+    PRECISE = "precise"
+    BALANCED = "balanced"
+    CREATIVE = "creative"
+
+    def sampling(self) -> Sampling:
+        """Its numbers."""
+        match self:
+            case Preset.PRECISE:
+                return Sampling(temperature=0.0)
+            case Preset.BALANCED:
+                return Sampling()
+            case Preset.CREATIVE:
+                return Sampling(temperature=0.9, top_p=0.95, top_k=100, min_p=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +311,8 @@ class Ended:
     """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
     cut: Cut = Cut()
     """What the model was not given."""
+    sampling: Sampling = Sampling()
+    """How the tokens were chosen, the seed included."""
 
 
 TurnEvent = Decided | TooLong | Reading | Released | Ended

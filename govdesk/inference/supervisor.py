@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -36,16 +35,17 @@ from govdesk.domain.frames import (
 )
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
-from govdesk.domain.record import Entry, Event
+from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import failures, reading, store, words
+from govdesk.inference import failures, reading, records, store, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
 from govdesk.inference.prompt_states import Ask
 from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
+from govdesk.inference.worker_ports import Broker, WorkerChannel
 
 _T = TypeVar("_T")
 START_SECONDS = 20.0
@@ -58,36 +58,8 @@ CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
 _GIVE_WAY_SECONDS = 0.02
 """How often a reading ahead that is in the way is told to stop."""
-_CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
-_FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 _EXIT_WALLS = 5
 """How a worker ends whose walls cannot be had; it says nothing before they stand."""
-
-
-class WorkerChannel(Protocol):
-    """What the supervisor needs of a channel (`govdesk.process.channel.Channel`)."""
-
-    def send(self, frame: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
-        """Send one frame."""
-
-    def receive(self, timeout_seconds: float | None = None) -> tuple[FromWorker, list[int]] | None:
-        """The next frame, or None at the end."""
-
-    def close(self) -> None:
-        """Close this end."""
-
-
-class Broker(Protocol):
-    """What the supervisor needs of the broker (`govdesk.process.link.BrokerLink`)."""
-
-    def start_worker(self) -> WorkerChannel:
-        """A fresh worker's channel."""
-
-    def stop_worker(self) -> None:
-        """Stop the worker by the ladder."""
-
-    def worker_end(self, timeout_seconds: float) -> WorkerEnded | None:
-        """How the worker ended."""
 
 
 class Supervisor:
@@ -130,6 +102,12 @@ class Supervisor:
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
 
+    @property
+    def loaded_digest(self) -> str:
+        """Digest of the model that is loaded; empty while none is."""
+        info = self._info
+        return info.digest if info else ""
+
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
         with self._starting:  # two that ask at once get the same worker
@@ -160,6 +138,8 @@ class Supervisor:
             top_k=sampling.top_k,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
+            min_p=sampling.min_p,
+            grammar=sampling.grammar,
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
         repetition, loop = Repetition(), False
@@ -371,10 +351,10 @@ class Supervisor:
         try:
             opened = store.open_verified(model)
         except ModelError as error:
-            self._record(_model_entry(model, "failure", {"code": error.code}))
+            self._record(records.load(model, "failure", {"code": error.code}))
             raise
         try:
-            self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
+            self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             self._channel = channel = self._broker.start_worker()
             self._prove_walls(channel)
             order = self._plan(model.manifest)
@@ -410,7 +390,7 @@ class Supervisor:
         hello = self._next(channel, START_SECONDS, ended=self._ended_before_hello)
         if not isinstance(hello, WorkerHello):
             raise self._broken(channel, "did not introduce itself", "worker.garbage")
-        if not _is_plain(hello.probes):
+        if not records.plain(hello.probes):
             raise self._broken(channel, "reported a self-test that is none", "worker.garbage")
         try:
             self._require_closed(hello.probes)
@@ -494,43 +474,11 @@ class Supervisor:
         return self._broker.worker_end(START_SECONDS)
 
     def _self_test_record(self, outcome: str, probes: tuple[Probe, ...], code: str | None = None) -> None:
-        channels = {probe.channel: int(probe.blocked) for probe in probes}
-        self._record(
-            Entry(
-                event=Event.SELF_TEST,
-                outcome=outcome,
-                object="worker",
-                fields={"channels": channels} if code is None else {"channels": channels, "code": code},
-            )
-        )
+        self._record(records.self_test(outcome, probes, code))
 
     def _failure_record(self, code: str, **found: int) -> None:
-        self._record(
-            Entry(
-                event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code, **found}
-            )
-        )
+        self._record(records.failure(code, found))
 
 
 def _messages(history: tuple[tuple[Role, str], ...]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(role=role.value, text=text) for role, text in history)
-
-
-def _is_plain(untrusted_probes: tuple[Probe, ...]) -> bool:
-    """Each channel once, and nothing but short words: they go into the log and before people."""
-    names = {probe.channel for probe in untrusted_probes}
-    return len(names) == len(untrusted_probes) and all(
-        _CHANNEL.fullmatch(probe.channel) and _FOUND.fullmatch(probe.found) for probe in untrusted_probes
-    )
-
-
-def _model_entry(
-    model: Model, outcome: str, fields: dict[str, str | bool | int | dict[str, int] | None]
-) -> Entry:
-    return Entry(
-        event=Event.MODEL_LOAD,
-        outcome=outcome,
-        object=model.manifest.name,
-        model=model.digest,
-        fields={"version": model.manifest.version, **fields},
-    )

@@ -27,10 +27,11 @@ from govdesk.domain.frames import (
 from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
 from govdesk.worker.pace import Pace
-from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
+from govdesk.worker.sampling import GrammarRefusedError, sampler
 from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
@@ -98,7 +99,7 @@ class Engine:
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
         self._most_threads = max(order.threads, batch_threads)
-        source = lib.llama_model_chat_template(self._model, None)
+        source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
@@ -107,8 +108,10 @@ class Engine:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
             )
+            self._opening = self._template.opening()
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
+        self._vocabulary.keep_for_template(self._template.source)
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
@@ -217,7 +220,11 @@ class Engine:
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> Iterator[Events]:
         run = Run(prompt_tokens=len(tokens))
-        chosen_by = sampler(order, self._vocabulary.size)
+        try:
+            chosen_by = sampler(order, self._vocabulary)
+        except GrammarRefusedError:
+            yield AnswerFailed(turn=order.turn, code="grammar.invalid")
+            return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
         self.pace.begin()
@@ -227,8 +234,7 @@ class Engine:
             return cancelled()
 
         try:
-            for token in tokens[-PENALTY_LAST_TOKENS:]:
-                lib.llama_sampler_accept(chosen_by, token)
+            chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
@@ -243,10 +249,11 @@ class Engine:
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                    thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
                 )
         finally:
             watch.switch(False)
-            lib.llama_sampler_free(chosen_by)
+            chosen_by.free()
         if code in {"end", "length", "cancelled"}:
             yield _done(order.turn, code, run)
         else:

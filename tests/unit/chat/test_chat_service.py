@@ -134,6 +134,7 @@ class Inference:
     cancelled: bool = False
     left: bool = False
     seen: tuple[tuple[Role, str], ...] = ()
+    sampling: Sampling | None = None
 
     def model(self) -> ModelInfo:
         return MODEL
@@ -147,6 +148,7 @@ class Inference:
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         self.log.steps.append("inference")
         self.seen, self.conversation = history, conversation
+        self.sampling = sampling
         try:
             yield Reading(1, 1)
             for piece in self.pieces:

@@ -2,15 +2,18 @@
 
 import argparse
 import io
+import json
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 
 from govdesk.cli import ask, output
 from govdesk.domain.ids import ConversationId
-from govdesk.domain.turn import Cut, OldTurn, Outcome, Role, TooLong, WhenFull
-from govdesk.errors import UsageError
+from govdesk.domain.json_schema import to_grammar
+from govdesk.domain.turn import Cut, OldTurn, Outcome, Preset, Role, TooLong, WhenFull
+from govdesk.errors import GovDeskError, UsageError
 from tests.fakes import DENY, PASSPHRASE, FakeDesk, Script, finding
 
 
@@ -20,15 +23,9 @@ class Bytes:
 
 
 def parsed(**options):
-    given = {
-        "prompt": "Hello",
-        "file": None,
-        "conversation": None,
-        "json": False,
-        "passphrase_fd": 3,
-        "when_full": "stop",
-    }
-    return argparse.Namespace(**{**given, "max_tokens": 10, "temperature": 0.0, "seed": None, **options})
+    given = {"prompt": "Hello", "file": None, "conversation": None, "json": False, "passphrase_fd": 3}
+    given |= {"max_tokens": 10, "temperature": 0.0, "seed": None, "preset": "balanced", "when_full": "stop"}
+    return argparse.Namespace(**{**given, "grammar": None, "json_schema": None, **options})
 
 
 @pytest.fixture
@@ -206,3 +203,81 @@ def test_json_says_what_the_model_did_not_see(desk, capsys, ports):
     said = capsys.readouterr()
     assert said.err == ""
     assert '"unseen":{"turns":3,"summary":null}' in said.out
+
+
+@pytest.fixture
+def asked(monkeypatch, desk):
+    """What the chat was given as sampling."""
+    seen = []
+    run_turn = type(desk.chat).run_turn
+    monkeypatch.setattr(
+        type(desk.chat),
+        "run_turn",
+        lambda self, conversation, prompt, sampling: (
+            seen.append(sampling) or run_turn(self, conversation, prompt, None)
+        ),
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("options", "sampling"),
+    [
+        ({"preset": "creative", "temperature": None, "seed": 5}, replace(Preset.CREATIVE.sampling(), seed=5)),
+        ({"preset": "creative", "temperature": 0.3}, replace(Preset.CREATIVE.sampling(), temperature=0.3)),
+        ({"preset": "precise", "temperature": None}, Preset.PRECISE.sampling()),
+    ],
+)
+def test_a_preset_gives_the_numbers_and_what_is_given_replaces_them(desk, asked, options, sampling):
+    ask.run(parsed(**options), desk)
+    assert asked == [replace(sampling, max_tokens=10)]
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "grammar"),
+    [
+        ("grammar", 'root ::= "yes" | "no"', 'root ::= "yes" | "no"'),
+        ("json_schema", '{"type": "null"}', to_grammar('{"type": "null"}')),
+    ],
+)
+def test_a_schema_and_a_grammar_come_from_files(desk, asked, tmp_path, option, content, grammar):
+    (tmp_path / "shape").write_text(content)
+    ask.run(parsed(**{option: tmp_path / "shape"}), desk)
+    assert [one.grammar for one in asked] == [grammar]
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "code"),
+    [
+        ("json_schema", b'{"type": "text"}', "schema.invalid"),
+        ("grammar", b"root ::= root", "grammar.invalid"),
+        ("grammar", b"\xff", "unreadable"),
+        ("json_schema", b" " * (2 * 2**20 + 1), "usage"),
+        ("grammar", None, "unreadable"),
+    ],
+)
+def test_a_shape_that_cannot_be_used_asks_nothing_and_unlocks_nothing(desk, tmp_path, option, content, code):
+    path = tmp_path / "shape"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(GovDeskError) as caught:
+        ask.run(parsed(**{option: path}), desk)
+    assert caught.value.code == code
+    assert desk.chat.prompts == []
+    assert "unlock" not in desk.calls
+
+
+def test_how_tokens_were_chosen_is_in_the_json(desk, capsys):
+    ask.run(parsed(json=True), desk)
+    said = json.loads(capsys.readouterr().out)["sampling"]
+    assert said["temperature_thousandths"] == 200
+    assert all(isinstance(number, int) for number in said.values())
+
+
+@pytest.mark.parametrize("text", ["-1", "4294967295", "1e3", "", "٣"])
+def test_a_number_that_would_repeat_nothing_is_no_seed(text):
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    ask.add_arguments(parser)
+    with pytest.raises(argparse.ArgumentError):
+        parser.parse_args(["--seed", text, "Hello"])
+    assert parser.parse_args(["--seed", "4294967294", "Hello"]).seed == 2**32 - 2

@@ -10,7 +10,13 @@ from govdesk.errors import CorruptDatabaseError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.drafts import EncryptedDrafts
-from govdesk.storage.migrations import MIGRATIONS, m001_history, m002_draft, m005_what_the_model_saw
+from govdesk.storage.migrations import (
+    MIGRATIONS,
+    m001_history,
+    m002_draft,
+    m003_prompt_states,
+    m005_what_the_model_saw,
+)
 
 NEXT = len(MIGRATIONS) + 1
 
@@ -62,6 +68,24 @@ def test_m002_draft(path, key):
         ]
         assert "code" in {column.name for column in sql.table("turns").columns}
     assert EncryptedDrafts(database).kept() is None
+    database.close()
+
+
+def test_m003_prompt_states(path, key):
+    """The key of a state goes with its conversation, and is a whole one."""
+    assert MIGRATIONS[2] is m003_prompt_states
+    Database.create(path, key, (m001_history, m002_draft)).close()
+    database = Database.open(path, key, (m001_history, m002_draft, m003_prompt_states))
+    insert = "INSERT INTO prompt_states VALUES (1, ?, 'f', x'', 1, 1, 1, 1)"
+    with database.writing() as sql:
+        assert sql.table("prompt_states").strict
+        sql.execute("INSERT INTO conversations VALUES (1, 'c', 't', '', 1, 1)")
+        sql.execute(insert, (bytes(32),))
+    with pytest.raises(Exception, match="refused a statement"), database.writing() as sql:
+        sql.execute("UPDATE prompt_states SET key = ?", (bytes(31),))
+    with database.writing() as sql:
+        sql.execute("DELETE FROM conversations")
+        assert sql.table("prompt_states").count == 0
     database.close()
 
 

@@ -53,7 +53,7 @@ def _serve(isolated, model_file, *steps: str) -> str:
     [
         (["trusted.send(generate())"], "rc 1"),
         (["trusted.send(load)"], "rc 1"),
-        (["trusted.send(load, (nothing.fileno(), nothing.fileno()))"], "rc 1"),
+        (["trusted.send(load, (nothing.fileno(), nothing.fileno()))", "say()", "ours.close()"], "LoadFailed rc 0"),
         (["trusted.send(load, (model.fileno(),))", "say()", "trusted.send(load, (model.fileno(),))"],
          "Loaded rc 1"),
         (["trusted.send(load, (nothing.fileno(),))", "say()", "trusted.send(generate())"], "LoadFailed rc 1"),
@@ -64,7 +64,7 @@ def _serve(isolated, model_file, *steps: str) -> str:
         (["trusted.send(Shutdown())"], "rc 0"),
         (["ours.close()"], "rc 0"),
     ],
-    ids=["answer before load", "no model", "two models", "loads twice", "answer after no load", "garbage",
+    ids=["answer before load", "no model", "two parts of nothing", "loads twice", "answer after no load", "garbage",
          "cut", "a frame of the worker's", "late cancel", "shutdown", "closed"],
 )  # fmt: skip
 def test_the_order_of_frames(isolated, model_file, steps: list[str], said: str) -> None:
