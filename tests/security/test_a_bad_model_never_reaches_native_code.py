@@ -102,6 +102,10 @@ def test_more_bad_files_are_refused(name: str) -> None:
         ("llama-spm", "expert_used_count", 1),
         ("qwen3", "attention.value_length", 8),
         ("gemma3", "attention.sliding_window_pattern", Typed(BOOL, [True] * 3)),
+        ("gemma3", "attention.sliding_window_pattern", 1),
+        ("gemma3", "attention.sliding_window_pattern", Typed(BOOL, [False] * 2)),
+        ("gemma3", "attention.sliding_window_pattern", [0, 0]),
+        ("gemma3", "attention.head_count", Typed(BOOL, [True] * 2)),
         ("gpt-oss", "attention.sliding_window", 0),
         ("gpt-oss", "expert_used_count", 0),
         ("gpt-oss", "expert_used_count", 5),
@@ -118,6 +122,16 @@ def test_hyperparameters_that_cannot_be_are_refused(kind: str, key: str, value: 
     file = tiny_model(kind)
     content = encode(file.with_keys({f"{file.keys['general.architecture']}.{key}": value}))
     assert code_of(content) == "gguf.hyperparameter"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "full_layers"),
+    [(0, 0), (2, 1), (3, 0), (Typed(BOOL, [True, False]), 1), ([1, 1], 0), (None, 0)],
+)
+def test_how_many_layers_see_everything_is_known(pattern: object, full_layers: int) -> None:
+    content = encode(tiny_model("gemma3").with_keys({"gemma3.attention.sliding_window_pattern": pattern}))
+    assert check(content).shape.full_layers == full_layers
+    assert check(tiny_bytes("gemma3")).shape.sliding_window == 64
 
 
 @pytest.mark.parametrize("architecture", ["", "bert", "mamba", "clip", "llama\n", "x" * 1000, None, 7])
