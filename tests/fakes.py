@@ -11,6 +11,18 @@ from dataclasses import dataclass, field, replace
 from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
+from govdesk.domain.models import (
+    Imported,
+    ImportProgress,
+    ModelDetails,
+    ModelLine,
+    ModelList,
+    ModelState,
+    RefusedLine,
+    Removed,
+    Verified,
+    Watch,
+)
 from govdesk.domain.policy import ConsentText, Policy, PolicyInForce, PolicySource
 from govdesk.domain.redaction import Finding, Operator
 from govdesk.domain.turn import (
@@ -28,7 +40,7 @@ from govdesk.domain.turn import (
     TurnEvent,
     Usage,
 )
-from govdesk.errors import GovDeskError, WrongPassphraseError
+from govdesk.errors import GovDeskError, KnownError, WrongPassphraseError
 from govdesk.session.state import LockReason, Session, SessionState
 
 PASSPHRASE = "correct horse battery staple"
@@ -288,6 +300,90 @@ class FakeUnlocked:
     drafts: FakeDrafts
 
 
+def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelLine:
+    line = ModelLine(
+        name=name,
+        version=2,
+        title="SmolLM2 135M Instruct",
+        quantization="Q8_0",
+        digest="bf" * 48,
+        size_bytes=144_811_072,
+        state=ModelState.READY,
+        why="",
+        format_words="fast here",
+        fit_words="",
+        imported=False,
+        chosen=True,
+        highest_marking="UNCLASSIFIED",
+        license="Apache-2.0",
+        license_text="models/LICENSES/Apache-2.0.txt",
+        provenance="Hugging Face TB, SmolLM2-135M-Instruct; requantized to Q8_0 by GovDesk's set-up.",
+        architecture="llama",
+        context_tokens=8192,
+        roles=("system", "user", "assistant"),
+        files=("/usr/share/govdesk/models/smollm2-135m-instruct.gguf",),
+        draft="",
+    )
+    return replace(line, **changes)  # type: ignore[arg-type]
+
+
+class FakeModels:
+    """Models whose import is played step by step; `problem` ends it."""
+
+    def __init__(self) -> None:
+        self.lines: list[ModelLine] = [model_line()]
+        self.refused: list[RefusedLine] = []
+        self.steps: tuple[int, ...] = (10, 60, 100)
+        self.problem: GovDeskError | None = None
+        self.gate: threading.Event | None = None
+        self.asked: list[str] = []
+        self.threads: set[str] = set()
+
+    def models(self) -> ModelList:
+        self.threads.add(threading.current_thread().name)
+        return ModelList(tuple(self.lines), tuple(self.refused), ("Q8_0", "Q4_0", "Q4_K"))
+
+    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+        self.threads.add(threading.current_thread().name)
+        line = next(x for x in self.lines if (x.name, x.quantization) == (name, quantization))
+        template = "{% for message in messages %}\n{{ message.content }}\n{% endfor %}"
+        return ModelDetails(line, "42" * 48, None, template, True, "", (("architecture", "llama"),))
+
+    def import_model(
+        self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
+    ) -> Imported:
+        self.asked.append(place)
+        self.threads.add(threading.current_thread().name)
+        for step in self.steps:
+            watch(ImportProgress("copying", "big-00001-of-00003.gguf", step * 10**7, 10**9, step / 10))
+        deadline = time.monotonic() + 10
+        while self.gate is not None and not self.gate.is_set() and time.monotonic() < deadline:
+            if stopped():
+                raise KnownError(
+                    "It was stopped.",
+                    code="model.import-stopped",
+                    kept="What was copied is kept: the same import goes on from there.",
+                )
+            time.sleep(0.01)
+        if self.problem is not None:
+            raise self.problem
+        line = model_line("big", title="Big model", imported=True, chosen=False, digest="aa" * 48)
+        self.lines.append(line)
+        return Imported("big", 2, "Big model", (line,), 10**9, ())
+
+    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+        self.threads.add(threading.current_thread().name)
+        watch(ImportProgress("checking", "x.gguf", 1, 2, 0.1))
+        return (Verified("/models/x.gguf", sound=self.problem is None, why=str(self.problem or "")),)
+
+    def remove_model(self, name: str) -> Removed:
+        self.threads.add(threading.current_thread().name)
+        if self.problem is not None:
+            raise self.problem
+        self.lines = [line for line in self.lines if line.name != name or not line.imported]
+        return Removed(name, 10**9, "Conversations that it answered stay.")
+
+
 class FakeDesk:
     """A desk with one passphrase."""
 
@@ -311,6 +407,7 @@ class FakeDesk:
         self.raise_window: Callable[[], None] | None = None
         self.unlock_gate: threading.Event | None = None
         self.model_gate: threading.Event | None = None
+        self.models = FakeModels()
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from govdesk import config
-from govdesk.app import new_profile
-from govdesk.app.rules import POLICY_FOLDER, build_redactor, covers, load_policy
+from govdesk.app import models, new_profile
+from govdesk.app.rules import build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.drafts import RedactedDrafts
@@ -21,14 +20,12 @@ from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import catalogue
-from govdesk.inference.store import Model
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
-from govdesk.policy.loader import trust_roots
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
 from govdesk.session import passphrase as passphrase_rules
@@ -81,7 +78,8 @@ class SessionDesk:
         self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
-        self._inference = Supervisor(link, self._find_model, self._audit.append, selftest.require_closed)
+        self._shelf = models.shelf(profile, self.policy)
+        self._inference = Supervisor(link, self._shelf.choose, self._audit.append, selftest.require_closed)
         self._keys: DataKeys | None = None
         self._database: Database | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
@@ -157,6 +155,13 @@ class SessionDesk:
     def profile_problem(self) -> GovDeskError | None:
         """A history whose keys are missing, say; None when set-up or unlocking can go on."""
         return new_profile.problem(self.profile)
+
+    @property
+    def models(self) -> Models:
+        """The models of this workstation."""
+        return models.RecordedModels(
+            self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
+        )
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
@@ -318,15 +323,6 @@ class SessionDesk:
         finally:
             if keys is not None:
                 keys.wipe()
-
-    def _find_model(self) -> Model:
-        return catalogue.approved_model(
-            (config.MODELS, self.profile.models),
-            trust_roots(POLICY_FOLDER / "trust"),
-            self.policy.policy.models.approved,
-            self.policy.policy.system_high,
-            covers,
-        )
 
     def _record_probes(self, where: str, probes: tuple[Probe, ...]) -> None:
         channels = {probe.channel: int(probe.blocked) for probe in probes}

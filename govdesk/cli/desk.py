@@ -10,6 +10,7 @@ from govdesk.chat.ports import AuditLog, Drafts, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
+from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent
 
@@ -68,6 +69,11 @@ class Desk(Protocol):
     @property
     def probes(self) -> tuple[Probe, ...]:
         """What the self-tests found so far: `terminal.tcp4`, and `worker.tcp4` once a worker runs."""
+        ...
+
+    @property
+    def models(self) -> Models:
+        """The models of this workstation."""
         ...
 
     def model(self) -> ModelInfo:

@@ -119,6 +119,12 @@ class Supervisor:
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
 
+    @property
+    def loaded_digest(self) -> str:
+        """Digest of the model that is loaded; empty while none is."""
+        info = self._info
+        return info.digest if info else ""
+
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
         with self._starting:  # two that ask at once get the same worker

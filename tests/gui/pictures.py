@@ -85,13 +85,64 @@ def desk(system_high="UNCLASSIFIED", **more):
     return made
 
 
+def models():
+    from govdesk.domain.models import ModelState
+    from tests.fakes import model_line
+
+    long = "A model with a name that is a good deal longer than any window is wide, which a signer may well give it"
+    return [
+        model_line(fit_words="fits"),
+        model_line(
+            "long",
+            title=long,
+            quantization="Q4_K_M",
+            state=ModelState.NOT_APPROVED,
+            why="Which models may answer here is set by your organisation.",
+            imported=True,
+            chosen=False,
+            size_bytes=42_520_393_472,
+            format_words="fast here: repacked for this processor",
+            fit_words="will not fit: needs 44 GB of 16 GB",
+            highest_marking="SECRET//NOFORN",
+            files=tuple(
+                f"/home/ana/.local/share/govdesk/models/long-2/long-{n:05}-of-00003.gguf" for n in (1, 2, 3)
+            ),
+        ),
+        model_line(
+            "slow",
+            title="Phi 4",
+            quantization="Q5_K_M",
+            imported=True,
+            chosen=False,
+            format_words="works, slower reading",
+            fit_words="slow: about 3 tokens/s",
+        ),
+        model_line(
+            "gone",
+            title="Gemma 3 270M",
+            state=ModelState.MISSING,
+            chosen=False,
+            why="The model file gemma-3-270m.gguf is missing from /usr/share/govdesk/models.",
+        ),
+        model_line(
+            "low",
+            title="Qwen 3",
+            state=ModelState.MARKING,
+            imported=True,
+            chosen=False,
+            why="The model Qwen 3 may see up to UNCLASSIFIED; this workstation holds up to SECRET//NOFORN.",
+        ),
+    ]
+
+
 def draw(folder: Path, scheme: str, scale: str) -> None:
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
-    from govdesk.errors import WorkerError
-    from govdesk.gui import dialogs, theme
+    from govdesk.domain.models import RefusedLine
+    from govdesk.errors import ModelError, WorkerError
+    from govdesk.gui import dialogs, model_dialogs, theme
     from govdesk.gui.window import Window
     from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding
 
@@ -257,6 +308,53 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
         dialog.open()
         save(dialog, name)
         dialog.reject()
+    window.close()
+
+    made = desk("SECRET//NOFORN", warning="")
+    made.models.lines = models()
+    made.models.refused = [
+        RefusedLine(
+            "old.toml", "model.older", "The manifest of Old has version 1; version 3 was here before."
+        )
+    ]
+    window = enter(made)
+    work = window.workspace
+    work.show_models()
+    until(lambda: work.models.list.count() == 5 and window.tasks.running == 0)
+    save(window, "models")
+    work.models.list.setCurrentRow(1)
+    until(lambda: window.tasks.running == 0)
+    save(window, "models-long-name")
+    made.models.gate = threading.Event()
+    work.models.bring("/media/ana/MODELS")
+    until(lambda: work.models.bar.value() == 100)
+    work.models.bar.setValue(60)
+    save(window, "models-importing")
+    work.models.stop()
+    until(lambda: not work.models.working and window.tasks.running == 0)
+    save(window, "models-stopped")
+    made.models.gate = None
+    made.models.problem = ModelError(
+        "The manifest big.toml is not signed by a key that this workstation trusts.",
+        code="model.manifest-signature",
+        kept="Nothing was imported. Your conversations are unchanged.",
+        todo="Ask whoever gave you the model for a package that is signed for this workstation.",
+    )
+    work.models.bring("/media/ana/MODELS")
+    until(lambda: not work.models.working and window.tasks.running == 0)
+    save(window, "models-refused")
+    for name, dialog in (
+        ("dialog-import", model_dialogs.ImportDialog(made.policy, "", window)),
+        ("dialog-remove-model", model_dialogs.confirm_remove(made.policy, "Llama 3.3 70B Instruct", window)),
+    ):
+        dialog.open()
+        save(dialog, name)
+        dialog.reject()
+    made.models.lines, made.models.refused = [], []
+    work.models.problem.hide()
+    work.models.refresh()
+    until(lambda: work.models.list.count() == 0 and window.tasks.running == 0)
+    save(window, "models-empty")
     window.close()
 
     made = desk("TOP SECRET//SI//NOFORN")
