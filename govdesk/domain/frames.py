@@ -7,7 +7,7 @@ stays untrusted after that.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -46,7 +46,8 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LoadModel(_Frame, frozen=True):
     """Load the model whose descriptors, one per file in order, ride on this frame (SCM_RIGHTS).
 
-    `batch_threads` 0: as many as `threads`. `template`: the manifest's own, in place of the file's.
+    `batch_threads` 0: as many as `threads`. `kv`: how keys and values are kept. `template`: the manifest's
+    own, in place of the file's.
     """
 
     context_tokens: int
@@ -55,7 +56,7 @@ class LoadModel(_Frame, frozen=True):
     batch_tokens: int = 512
     micro_batch_tokens: int = 512
     sequences: int = 4
-    kv: str = "f16"
+    kv: Literal["f16", "q8_0"] = "f16"
     template: str = ""
 
 

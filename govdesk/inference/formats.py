@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from govdesk.inference.gguf_reading import BLOCKS
+from govdesk.inference.gguf_formats import BLOCKS
 
 _MAX_CPUINFO_BYTES = 4 * 1024 * 1024
 _FLAGS = re.compile(r"^(?:flags|Features)\s*:(.*)$", re.MULTILINE)
@@ -101,6 +101,11 @@ def fast_formats(cpu: Cpu) -> tuple[str, ...]:
     """The formats that a processor reads fast, by name."""
     names = dict.fromkeys([*_REPACKED, *_TILED])
     return tuple(name for name in names if speed(name, cpu).rank == 0)
+
+
+def repacked_formats(cpu: Cpu) -> frozenset[str]:
+    """The formats whose matrices are copied into an order of the processor's own."""
+    return frozenset(name for name in _REPACKED if speed(name, cpu) is Speed.REPACKED)
 
 
 def _has(needs: _Needs, cpu: Cpu) -> bool:

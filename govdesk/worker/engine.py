@@ -66,6 +66,9 @@ class Engine:
         settings.n_ubatch = order.batch_tokens
         settings.n_threads = settings.n_threads_batch = order.threads
         settings.no_perf = True
+        if order.kv == "q8_0":
+            settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
+            settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")

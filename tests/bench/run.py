@@ -13,7 +13,7 @@ from pathlib import Path
 
 from govdesk import config
 from govdesk.inference import threads
-from tests.bench import decode, quality, redaction, turn
+from tests.bench import decode, fit, quality, redaction, turn
 from tests.bench.figures import Figures
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--only", choices=("redaction", "turn", "history", "decode", "quality"))
+    parser.add_argument("--only", choices=("redaction", "turn", "history", "decode", "fit", "quality"))
     parsed = parser.parse_args()
     figures = Figures()
     print(
@@ -39,6 +39,8 @@ def main() -> int:
         turn.history(figures, parsed.rounds)
     if parsed.only in {None, "decode"}:
         decode.measure(figures, parsed.rounds, parsed.tokens)
+    if parsed.only in {None, "fit"}:
+        fit.measure(figures, parsed.rounds)
     if parsed.only in {None, "quality"}:
         quality.measure(figures, parsed.rounds)
     print(figures)
