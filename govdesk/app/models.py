@@ -18,9 +18,8 @@ from govdesk.errors import AuditClosedError, GovDeskError
 from govdesk.inference import fit, formats, importing, machine_memory
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.media import Package
-from govdesk.inference.plan import default_plan
+from govdesk.inference.plan import DEFAULT_CONTEXT_TOKENS
 from govdesk.inference.shelf import Rules, Shelf
-from govdesk.inference.store import Model
 from govdesk.policy.loader import trust_roots
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
@@ -39,16 +38,15 @@ def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
             covers,
         ),
         cpu,
-        lambda model, facts: fits_here(model, facts, cpu),
+        fit=lambda _model, facts: _fit(facts, cpu),
     )
 
 
-def fits_here(model: Model, facts: GgufFacts, cpu: formats.Cpu) -> str:
-    """Whether a model fits this machine as it is now and as it would be loaded, in words."""
-    order = default_plan(model.manifest)
-    free = machine_memory.read()
-    machine = fit.Machine(free.total_bytes, free.free_bytes, formats.repacked_formats(cpu))
-    settings = fit.Settings(order.context_tokens, order.kv, order.micro_batch_tokens)
+def _fit(facts: GgufFacts, cpu: formats.Cpu) -> str:
+    """Whether it fits, in the context that it would be loaded with before anything was measured."""
+    memory = machine_memory.read()
+    machine = fit.Machine(memory.total_bytes, memory.free_bytes, formats.repacked_formats(cpu))
+    settings = fit.Settings(min(DEFAULT_CONTEXT_TOKENS, facts.context_tokens))
     return fit.judge(facts, settings, machine).words
 
 

@@ -104,8 +104,8 @@ def fast_formats(cpu: Cpu) -> tuple[str, ...]:
 
 
 def repacked_formats(cpu: Cpu) -> frozenset[str]:
-    """The formats whose matrices are copied into another order when they are loaded: they take room twice."""
-    return frozenset(block.name for block in BLOCKS.values() if speed(block.name, cpu) is Speed.REPACKED)
+    """The formats whose matrices are copied into an order of the processor's own."""
+    return frozenset(name for name in _REPACKED if speed(name, cpu) is Speed.REPACKED)
 
 
 def _has(needs: _Needs, cpu: Cpu) -> bool:
