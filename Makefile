@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SETUP := "$(PYTHON)" -m installer.setup --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bench pictures fuzz gemma clean
+.PHONY: help run setup test check bench peers soak pictures fuzz backends gemma clean
 
 help:           ## this list
 	@sed -n 's/^\([a-z]*\): *## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,13 @@ bench:          ## measure; prints the figures and writes build/bench.json
 	@$(SETUP) test
 	QT_QPA_PLATFORM=offscreen "$(BIN)/python" -m tests.bench.run $(ARGS)
 
+soak:           ## a thousand turns through the whole line: fails when anything grows
+	@$(SETUP) test
+	"$(BIN)/python" -m tests.bench.soak $(ARGS)
+
+peers:          ## install what `make bench` measures against, beside GovDesk and never for it
+	@"$(PYTHON)" -m installer.setup --venv build/peers peers
+
 pictures:       ## take pictures of the window into build/pictures/
 	@$(SETUP) test
 	QT_QPA_PLATFORM=offscreen "$(BIN)/python" -m tests.gui.pictures build/pictures $(ARGS)
@@ -44,6 +51,9 @@ fuzz:           ## the long property runs: GOVDESK_FUZZ_EXAMPLES examples each
 	@$(SETUP) test
 	GOVDESK_FUZZ_EXAMPLES=$${GOVDESK_FUZZ_EXAMPLES:-2000} QT_QPA_PLATFORM=offscreen \
 		"$(BIN)/python" -m pytest $$(grep -rl --include='*.py' GOVDESK_FUZZ_EXAMPLES tests/security) $(ARGS)
+
+backends:       ## llama.cpp as the package ships it: every processor variant, graphics backends (12 minutes and more)
+	@$(SETUP) backends
 
 gemma:          ## obtain the second model, for tests only (Gemma terms: models/LICENSES/Gemma.md)
 	@$(SETUP) gemma

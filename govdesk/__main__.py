@@ -73,7 +73,7 @@ def _role(arguments: list[str]) -> int:
             close_unknown(frozenset({descriptor}))
             from govdesk.worker import main as worker
 
-            return worker.run(descriptor)
+            return worker.run(descriptor, _gpu(rest))
         case "auditd":
             from govdesk.app import writer
 
@@ -83,6 +83,16 @@ def _role(arguments: list[str]) -> int:
 
             return session.run(role, descriptor, rest)
     return 3
+
+
+def _gpu(arguments: list[str]) -> str:
+    """The graphics backend of a worker's `--gpu NAME`; anything else is none."""
+    match arguments:
+        case ["--gpu", "cuda"]:
+            return "cuda"
+        case ["--gpu", "vulkan"]:
+            return "vulkan"
+    return ""
 
 
 if __name__ == "__main__":

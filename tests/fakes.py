@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from govdesk.domain.decision import Decision, Deny, Permit
@@ -26,19 +26,26 @@ from govdesk.domain.models import (
 from govdesk.domain.policy import ConsentText, Policy, PolicyInForce, PolicySource
 from govdesk.domain.redaction import Finding, Operator
 from govdesk.domain.turn import (
+    AheadResult,
     Conversation,
+    Cut,
     Decided,
     Draft,
     Ended,
     Message,
     ModelInfo,
+    OldTurn,
     Outcome,
     Reading,
     Released,
     Role,
+    Sampling,
     SearchHit,
+    Thinking,
+    TooLong,
     TurnEvent,
     Usage,
+    WhenFull,
 )
 from govdesk.errors import GovDeskError, KnownError, WrongPassphraseError
 from govdesk.session.state import LockReason, Session, SessionState
@@ -173,6 +180,8 @@ class FakeStore:
 class Script:
     """What the next turn does."""
 
+    thinking: tuple[str, ...] = ()
+    thinking_findings: tuple[Finding, ...] = ()
     answer: tuple[str, ...] = ("Hello ", "there.")
     decision: Decision = field(default_factory=Permit)
     prompt: str | None = None
@@ -188,6 +197,10 @@ class Script:
     wait_for: threading.Event | None = None
     wait_before: threading.Event | None = None
     held: int = 0
+    too_long: TooLong | None = None
+    cut: Cut = field(default_factory=Cut)
+    summary: bool = False
+    left_out: tuple[OldTurn, ...] = ()
 
 
 class FakeChat:
@@ -198,16 +211,40 @@ class FakeChat:
         self._cancel = threading.Event()
         self._turns = itertools.count(1)
         self.script = Script()
+        self.then = Script()
         self.prompts: list[str] = []
+        self.when_full: list[WhenFull] = []
+        self.summarised: list[tuple[ConversationId, int]] = []
         self.running = 0
 
     def cancel(self) -> None:
         self._cancel.set()
 
-    def run_turn(self, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
-        self._cancel.clear()
+    def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
+        self.summarised.append((conversation, oldest))
+        summary = replace(self.then, cut=Cut(oldest), summary=True)
+        self.then = Script()
+        return self._play(summary, conversation, "Summarise our conversation so far.")
+
+    def run_turn(
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
+    ) -> Generator[TurnEvent, None, None]:
+        del sampling
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
+        self.when_full.append(when_full)
+        if when_full is not WhenFull.STOP:
+            script = replace(script, too_long=None)
+        return self._play(script, conversation, prompt)
+
+    def _play(
+        self, script: Script, conversation: ConversationId | None, prompt: str
+    ) -> Generator[TurnEvent, None, None]:
+        self._cancel.clear()
         self.running += 1
         try:
             yield from self._run(script, conversation, prompt)
@@ -219,19 +256,35 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.too_long is not None:
+            yield script.too_long
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.FAILED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), "It does not fit.",
+            )  # fmt: skip
+            return
         identity = conversation or self._store.create(prompt[:40], "UNCLASSIFIED", time.time_ns())
         turn = TurnId(f"turn{next(self._turns)}")
         shown = prompt if script.prompt is None else script.prompt
         now = time.time_ns()
-        self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings))
-        yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1))
-        outcome, text = script.outcome, ""
+        cut = replace(script.cut, summary=turn) if script.summary else script.cut
+        self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings, cut=cut))
+        yield Decided(
+            identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut, script.left_out
+        )
+        outcome, text, thought = script.outcome, "", ""
         usage = Usage()
         if isinstance(script.decision, Deny):
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
                 yield Reading(done, total)
+            for part in script.thinking:
+                if self._cancel.is_set():
+                    break
+                thought += part
+                yield Released(part, script.held, thinking=True)
+                time.sleep(script.step_seconds)
             for part in script.answer:
                 if self._cancel.is_set():
                     break
@@ -247,6 +300,7 @@ class FakeChat:
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
                 usage = Usage(40, 40, 20, 0.4, 1.0)
+        thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
             Message(
@@ -260,12 +314,14 @@ class FakeChat:
                 script.code,
                 MODEL,
                 usage,
+                cut,
+                thinking,
             ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why,
+            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
         )  # fmt: skip
 
 
@@ -293,11 +349,38 @@ class FakeDrafts:
         return self.draft
 
 
+class FakeAhead:
+    """Reading ahead that notes what it was asked; `results` are given out in order."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[ConversationId | None, str]] = []
+        self.results: list[AheadResult] = []
+        self.stops = 0
+        self.problem: GovDeskError | None = None
+        self.gate: threading.Event | None = None
+        self.threads: set[str] = set()
+
+    def read(self, conversation: ConversationId | None, text: str) -> AheadResult:
+        self.threads.add(threading.current_thread().name)
+        self.reads.append((conversation, text))
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.problem is not None:
+            raise self.problem
+        return self.results.pop(0) if self.results else None
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.gate is not None:
+            self.gate.set()
+
+
 @dataclass(frozen=True)
 class FakeUnlocked:
     history: FakeStore
     chat: FakeChat
     drafts: FakeDrafts
+    ahead: FakeAhead
 
 
 def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelLine:
@@ -400,6 +483,7 @@ class FakeDesk:
         self.store = FakeStore()
         self.chat = FakeChat(self.store)
         self.drafts = FakeDrafts()
+        self.ahead = FakeAhead()
         self.session = Session(self.policy.policy.session.idle_lock_seconds, clock)
         self.calls: list[str] = []
         self.problems: dict[str, Exception] = {}
@@ -444,7 +528,7 @@ class FakeDesk:
                 todo="Try again, or use the recovery code.",
             )
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat, self.drafts)
+        return FakeUnlocked(self.store, self.chat, self.drafts, self.ahead)
 
     def unlock_with_recovery(self, code: str) -> FakeUnlocked:
         self._call("recovery")
@@ -452,7 +536,7 @@ class FakeDesk:
             raise WrongPassphraseError("This recovery code does not open the profile.")
         self.session.begin_unlock()
         self.session.unlock_succeeded()
-        return FakeUnlocked(self.store, self.chat, self.drafts)
+        return FakeUnlocked(self.store, self.chat, self.drafts, self.ahead)
 
     def reset_passphrase(self, code: str, new: str) -> None:
         self._call("reset")

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from govdesk.app import models, new_profile
+from govdesk.app import models, new_profile, prompt_cache
 from govdesk.app.rules import build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.drafts import RedactedDrafts
 from govdesk.chat.history import AuditedHistory
 from govdesk.chat.ports import AuditLog, Clock
+from govdesk.chat.reading_ahead import ReadingAhead
 from govdesk.chat.recording import recorded
 from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
@@ -24,7 +25,11 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
+from govdesk.inference import graphics_words, processor
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
+from govdesk.inference.tuner import Tuner
+from govdesk.inference.tuning import Tunings, library_build
 from govdesk.policy.decisions import Decider
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
@@ -79,11 +84,21 @@ class SessionDesk:
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
         self._shelf = models.shelf(profile, self.policy)
-        self._inference = Supervisor(link, self._shelf.choose, self._audit.append, selftest.require_closed)
+        self._closing = threading.Event()
+        self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
+        self._inference = Supervisor(
+            link,
+            self._shelf.choose,
+            self._audit.append,
+            selftest.require_closed,
+            tuned=self._tunings.threads,
+            graphics=self._graphics,
+        )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
+        self._cache: prompt_cache.PromptCache | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
-        self._closing = threading.Event()
         self._started = False
         self._front = ""
         self._ended_turns: dict[TurnId, tuple[str, RecordSeq]] = {}
@@ -121,6 +136,8 @@ class SessionDesk:
         """Wipe keys, close history, stop the worker, record the end; what is closed already is fine."""
         self._closing.set()
         self._session.lock(LockReason.QUIT)
+        if self._cache is not None:
+            self._cache.close()
         self._inference.stop()
         self._forget()
         if self._session.state is SessionState.LOCKING:
@@ -162,6 +179,15 @@ class SessionDesk:
         return models.RecordedModels(
             self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
         )
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        return graphics_words.runs_on(self._graphics)
+
+    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+        """Why a graphics card is used or not."""
+        return graphics_words.findings(self._graphics)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
@@ -254,7 +280,11 @@ class SessionDesk:
             with contextlib.suppress(AuditClosedError):
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
+        if self._cache is not None:
+            self._cache.begin()
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
+        tuner = Tuner(self._inference, self._tunings, self._closing)
+        threading.Thread(target=tuner.run, name="tune", daemon=True).start()
         threading.Thread(target=self._clean, args=(database,), name="clean", daemon=True).start()
         return unlocked
 
@@ -265,6 +295,7 @@ class SessionDesk:
                 self._audit.require_open()
             except AuditClosedError:
                 self._inference.cancel()
+                self._inference.stop_reading()
 
     def _clean(self, database: Database) -> None:
         """What deletions left leaves the file while no turn runs; on record when done, and when it cannot."""
@@ -292,11 +323,14 @@ class SessionDesk:
         """What works on an open history; turns that a crash left open get their one outcome first."""
         store = EncryptedConversations(database)
         system_high = self.policy.policy.system_high
+        cache = prompt_cache.for_session(
+            self._inference, database, self.profile, self._audit, self._clock, self.policy
+        )
         chat = ChatService(
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
@@ -311,12 +345,25 @@ class SessionDesk:
             marking=system_high,
             policy_stamp=self.policy.stamp,
         )
-        return Unlocked(AuditedHistory(store, self._audit, system_high, self.policy.stamp), chat, drafts)
+        ahead = ReadingAhead(
+            audit=self._audit,
+            decider=Decider(self.policy),
+            redactor=self.redactor,
+            inference=cache,
+            store=store,
+            clock=self._clock,
+            marking=system_high,
+            policy_stamp=self.policy.stamp,
+            allowed=self.policy.policy.inference.read_ahead,
+        )
+        self._cache = cache
+        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp, cache.deleted)
+        return Unlocked(history, chat, drafts, ahead)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""
         database, keys = self._database, self._keys
-        self._database = self._keys = None
+        self._database = self._keys = self._cache = None
         try:
             if database is not None:
                 database.close()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Protocol
 
 from govdesk.domain.decision import Decision
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
-from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry
 from govdesk.domain.redaction import Direction, Finding, Redacted
 from govdesk.domain.turn import (
+    AheadResult,
     Conversation,
+    Cut,
     Draft,
     Message,
     ModelInfo,
@@ -20,8 +22,11 @@ from govdesk.domain.turn import (
     Role,
     Sampling,
     SearchHit,
+    Thinking,
     Usage,
 )
+
+_NOT_THOUGHT = Thinking()
 
 
 class AuditLog(Protocol):
@@ -103,13 +108,58 @@ class Inference(Protocol):
         ...
 
     def answer(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        sampling: Sampling,
+        conversation: str = "",
     ) -> Generator[Reading | Piece | Stopped, None, None]:
-        """Generate one answer to a history that ends with the user's message.
+        """Generate one answer to a history that ends with the user's message; reading ahead stops first.
+
+        Args:
+            turn: the turn that is answered.
+            history: who said what.
+            sampling: how tokens are chosen.
+            conversation: whose history it is, for what was read before; empty: nobody's.
 
         Raises:
             WorkerError: crashed, hung or sent garbage; the worker is gone, the next call starts a fresh one.
         """
+        ...
+
+    def count(self, turn: TurnId, history: tuple[tuple[Role, str], ...]) -> Count:
+        """How many tokens a history takes as a prompt, under the turn's durable record.
+
+        Raises:
+            ModelError, WorkerError
+        """
+        ...
+
+    def read_ahead(
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        conversation: str,
+        wanted: Callable[[], bool],
+    ) -> Read | None:
+        """Read what is certain of a prompt whose last text may grow, at low priority, under a durable record.
+
+        Returns at the end, at the latest some tens of milliseconds after `stop_reading` or `answer` was
+        called. None: it is not wanted any more, or the worker is at something else; nothing was read.
+
+        Args:
+            turn: names this reading.
+            history: who said what; the last is the person's text so far.
+            conversation: whose history it is.
+            wanted: asked once, at the last moment at which nothing was sent yet.
+
+        Raises:
+            ModelError, WorkerError
+        """
+        ...
+
+    def stop_reading(self) -> None:
+        """Stop reading ahead, if that is what is done; from any thread, at once. An answer goes on."""
         ...
 
     def cancel(self) -> None:
@@ -137,12 +187,17 @@ class ConversationStore(Protocol):
         marking: str,
         policy: str,
         now_utc_ns: int,
+        cut: Cut = Cut(),  # noqa: B008  frozen
     ) -> None:
-        """Store the redacted prompt and the empty answer's row, in one transaction."""
+        """Store the redacted prompt, the empty answer's row and the cut, in one transaction."""
         ...
 
     def append_answer(self, turn: TurnId, text: str) -> None:
         """Append redacted text to the answer, durably."""
+        ...
+
+    def append_thinking(self, turn: TurnId, text: str) -> None:
+        """Append redacted text to what the model thought before its answer, durably."""
         ...
 
     def finish_turn(
@@ -155,8 +210,9 @@ class ConversationStore(Protocol):
         record: RecordSeq,
         now_utc_ns: int,
         code: str = "",
+        thinking: Thinking = _NOT_THOUGHT,
     ) -> None:
-        """Close the turn with its one outcome and the code of why."""
+        """Close the turn with its one outcome, the code of why, and what is known of its thinking."""
         ...
 
     def unfinished_turns(self) -> tuple[TurnId, ...]:
@@ -216,6 +272,24 @@ class Drafts(Protocol):
 
     def kept(self) -> Draft | None:
         """The draft that was kept last."""
+        ...
+
+
+class Ahead(Protocol):
+    """Reading ahead as the window asks for it."""
+
+    def read(self, conversation: ConversationId | None, text: str) -> AheadResult:
+        """Read what is certain of the next prompt: the conversation, then what stands in the box.
+
+        Slow. Nothing is read that policy would deny; nothing raises for that.
+
+        Raises:
+            GovDeskError: nothing was read; what is shown stays as it is.
+        """
+        ...
+
+    def stop(self) -> None:
+        """What is being read is not what will be sent; from any thread, at once."""
         ...
 
 

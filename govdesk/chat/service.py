@@ -12,24 +12,27 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from govdesk.chat.endings import CUT, cut_words
+from govdesk.chat import shape
+from govdesk.chat.checking import check
+from govdesk.chat.endings import CUT, FULL, code_of, ending_words, too_long_words
+from govdesk.chat.fitting import SUMMARY_PROMPT, SUMMARY_TOKENS, Fitter
 from govdesk.chat.ports import (
     AuditLog,
     Clock,
     ConversationStore,
     Inference,
     PolicyDecider,
-    RedactionStream,
     Redactor,
 )
+from govdesk.chat.running import Ask, Fields, Turn, entry, intent_fields, outcome_fields
+from govdesk.chat.thought import Thought
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
-from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.record import Entry, Event
-from govdesk.domain.redaction import Direction, Finding, Redacted, counts
+from govdesk.domain.redaction import Direction
 from govdesk.domain.turn import (
     Decided,
     Ended,
@@ -37,11 +40,11 @@ from govdesk.domain.turn import (
     Outcome,
     Reading,
     Released,
-    Role,
     Sampling,
+    TooLong,
     TurnEvent,
     Usage,
-    remembered,
+    WhenFull,
 )
 from govdesk.errors import AuditClosedError, BugError, GovDeskError, KnownError, MachineError
 
@@ -52,40 +55,6 @@ _BLOCKED = (
     "The answer held something that policy blocks, so the rest of it was discarded. What came before it is "
     "kept. Ask in another way, or ask your security officer about the rule."
 )
-_PROMPT_NOT_STORED = (
-    "The message holds something that policy does not let GovDesk store, and nothing is asked that is not "
-    "stored."
-)
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What is known of the running turn."""
-
-    conversation: ConversationId
-    id: TurnId
-    prompt_findings: tuple[Finding, ...]
-    marking: str
-    shown: RedactionStream
-    stored: RedactionStream
-    text: list[str] = field(default_factory=list)
-    model: ModelInfo | None = None
-    usage: Usage = field(default_factory=Usage)
-    unstored: list[str] = field(default_factory=list)
-    begun: bool = False
-    stored_ended: bool = False
-
-    def block(self) -> str:
-        """The code of a block, once redaction met something in the answer that policy blocks; else empty."""
-        if self.shown.blocked:
-            return "output.blocked"
-        return "storage.blocked" if self.stored.blocked else ""
-
-    def end_stored(self) -> None:
-        """No more of the answer comes: what storage's redaction still held is to be stored too."""
-        if not self.stored_ended:
-            self.stored_ended = True
-            self.unstored.append(self.stored.flush())
 
 
 class ChatService:
@@ -118,6 +87,7 @@ class ChatService:
         self._decider = decider
         self._redactor = redactor
         self._inference = inference
+        self._fitter = Fitter(inference)
         self._store = store
         self._clock = clock
         self._marking = marking
@@ -140,12 +110,17 @@ class ChatService:
         for turn in turns:
             outcome, record = recorded.get(turn, (Outcome.INTERRUPTED.value, None))
             if record is None:
-                record = self._audit.append(self._entry(Event.TURN_OUTCOME, outcome, turn))
+                fields: Fields = {"rule": None, "characters": 0, "findings": {}, "conversation": None}
+                record = self._audit.append(self._entry(Event.TURN_OUTCOME, outcome, turn, fields))
             self._store.finish_turn(turn, Outcome(outcome), (), None, Usage(), record, self._clock.utc_ns())
         return len(turns)
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, sampling: Sampling | None = None
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
         """One turn as a stream of events that ends with `Ended`; it starts when the first one is asked for.
 
@@ -155,55 +130,80 @@ class ChatService:
             conversation: an existing one, or None for a new one.
             prompt: what the person wrote, whole and unredacted.
             sampling: how tokens are chosen.
+            when_full: what to do when it does not fit. Stopped, it yields `TooLong`, and nothing is stored;
+                what is left out by choice stays left out in later turns.
 
         Raises:
             AuditClosedError: a record could not be made durable; nothing that needed it was done.
         """
         self._cancelled = False
-        return self._run(conversation, prompt, sampling or Sampling())
+        sampling = sampling or Sampling()
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(31))
+        return self._run(Ask(conversation, prompt, sampling, when_full))
 
-    def _run(
-        self, conversation: ConversationId | None, prompt: str, sampling: Sampling
-    ) -> Generator[TurnEvent, None, None]:
-        too_long = len(prompt) > MAX_PROMPT_CHARACTERS  # the decider refuses it; nobody looks at it before
-        redacted = Redacted("", ()) if too_long else self._redactor.redact(prompt, Direction.PROMPT)
-        decision = self._decider.decide(redacted, len(prompt))
-        stored = Redacted("", ())
+    def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
+        """A turn of its own in which the model summarises the oldest turns; later turns see that instead.
+
+        Args:
+            conversation: whose.
+            oldest: how many, as in `TooLong.to_summarise`.
+        """
+        self._cancelled = False
+        sampling = Sampling(max_tokens=SUMMARY_TOKENS, temperature=0.0, seed=0)
+        return self._run(Ask(conversation, SUMMARY_PROMPT, sampling, summarise=oldest))
+
+    def _run(self, ask: Ask) -> Generator[TurnEvent, None, None]:
+        checked = check(ask.prompt, self._redactor, self._decider)
+        decision = checked.decision
         if not isinstance(decision, Deny):
-            stored = self._redactor.redact(redacted.text, Direction.STORAGE)
-            decision = Deny("storage.blocked", _PROMPT_NOT_STORED) if stored.blocked else decision
-        turn = _Turn(
-            conversation=conversation or ConversationId(""),
+            decision = shape.refusal(self._redactor, ask.sampling.grammar) or decision
+        turn = Turn(
+            ask=ask,
+            conversation=ask.conversation or ConversationId(""),
             id=TurnId(secrets.token_hex(12)),
-            prompt_findings=redacted.findings,
+            prompt_findings=checked.findings,
             marking=self._marking,
             shown=self._redactor.stream(Direction.OUTPUT),
             stored=self._redactor.stream(Direction.STORAGE),
+            thought=Thought(
+                self._redactor.stream(Direction.OUTPUT), self._redactor.stream(Direction.STORAGE)
+            ),
         )
+        rule = decision.rule if isinstance(decision, Deny) else None
         intent = self._audit.append(
             self._entry(
                 Event.TURN_INTENT,
-                "deny" if isinstance(decision, Deny) else "permit",
+                "permit" if rule is None else "deny",
                 turn.id,
-                rule=decision.rule if isinstance(decision, Deny) else None,
-                characters=len(prompt),
-                findings=counts(redacted.findings),
-                conversation=conversation,
+                intent_fields(ask, checked.findings, rule),
             )
         )
         outcome, why, code = Outcome.FAILED, "", "turn.unfinished"
         try:
             if isinstance(decision, Deny):
                 outcome, why, code = Outcome.DENIED, decision.why, decision.rule
-                yield Decided(turn.conversation, turn.id, decision, "", redacted.findings, intent)
+                yield Decided(turn.conversation, turn.id, decision, "", checked.findings, intent)
+            elif (too_long := self._fit(turn, checked.text)) is not None:
+                outcome, why, code = Outcome.FAILED, too_long_words(too_long), FULL
+                yield too_long
             else:
-                self._begin(turn, stored.text)
-                yield Decided(turn.conversation, turn.id, decision, stored.text, redacted.findings, intent)
-                outcome, why, code = yield from self._infer(turn, sampling)
+                self._begin(turn, checked.text)
+                yield Decided(
+                    turn.conversation,
+                    turn.id,
+                    decision,
+                    checked.text,
+                    checked.findings,
+                    intent,
+                    turn.cut,
+                    turn.left_out,
+                )
+                outcome, why, code = yield from self._infer(turn)
         except GeneratorExit:
             # the view went away: the answer is stopped, and the turn still gets its one outcome
             self._inference.cancel()
-            if outcome is Outcome.DENIED:
+            if outcome is Outcome.DENIED or code == FULL:
                 self._end(turn, outcome, why, code=code)
             else:
                 self._end(turn, Outcome.CANCELLED, "", code="view.closed")
@@ -220,31 +220,46 @@ class ChatService:
             raise
         yield self._end(turn, outcome, why, code=code)
 
-    def _begin(self, turn: _Turn, prompt: str) -> None:
+    def _fit(self, turn: Turn, prompt: str) -> TooLong | None:
+        """What the model will be given; or why nothing is, for a person to choose."""
+        messages = self._store.messages(turn.conversation) if turn.conversation else ()
+        if turn.ask.summarise:
+            fit = self._fitter.summary(turn.id, messages, turn.ask.summarise)
+        elif self._stop_asked():
+            return None
+        else:
+            most = turn.ask.sampling.max_tokens
+            fit = self._fitter.fit(turn.id, messages, prompt, most, turn.ask.when_full)
+        turn.history, turn.cut, turn.left_out = fit.history, fit.cut, fit.left_out
+        return fit.too_long
+
+    def _begin(self, turn: Turn, prompt: str) -> None:
         """Store the prompt, redacted for the model and for storage, and the answer's empty row."""
         now = self._clock.utc_ns()
         if not turn.conversation:
             turn.conversation = self._store.create(title_of(prompt), turn.marking, now)
         self._store.begin_turn(
-            turn.conversation, turn.id, prompt, turn.prompt_findings, turn.marking, self._policy, now
+            turn.conversation,
+            turn.id,
+            prompt,
+            turn.prompt_findings,
+            turn.marking,
+            self._policy,
+            now,
+            turn.cut,
         )
         turn.begun = True
 
-    def _infer(self, turn: _Turn, sampling: Sampling) -> Generator[TurnEvent, None, tuple[Outcome, str, str]]:
+    def _infer(self, turn: Turn) -> Generator[TurnEvent, None, tuple[Outcome, str, str]]:
         """Inference, output redaction and storage of one answer; the outcome, its explanation and code."""
         if self._stop_asked():
             return Outcome.CANCELLED, "", "cancelled"
         turn.model = self._inference.model()
-        history = tuple(
-            (message.role, message.text)
-            for message in remembered(self._store.messages(turn.conversation))
-            if message.text and (message.role is Role.USER or message.outcome is not None)
-        )
         stored_at = self._clock.monotonic()
         reason = "end"
         if self._stop_asked():  # while the model was loaded: nothing is sent to it
             return Outcome.CANCELLED, "", "cancelled"
-        events = self._inference.answer(turn.id, history, sampling)
+        events = self._inference.answer(turn.id, turn.history, turn.ask.sampling, turn.conversation)
         with contextlib.closing(events):  # an answer that is left in the middle ends the worker now
             for event in events:
                 self._audit.require_open()
@@ -253,8 +268,10 @@ class ChatService:
                         yield event
                         if self._stop_asked():
                             self._inference.cancel()
-                    case Piece(untrusted_text=text):
-                        released = turn.shown.feed(text)
+                    case Piece(untrusted_text=text, thinking=thinking):
+                        now = self._clock.monotonic()
+                        thought = turn.thought.feed(text, now) if thinking else turn.thought.end(now)
+                        released = "" if thinking or turn.block() else turn.shown.feed(text)
                         if not turn.block():
                             self._keep(turn, released)
                         if turn.block():
@@ -264,13 +281,17 @@ class ChatService:
                             with contextlib.suppress(MachineError):  # a full disk: the next time, or the end
                                 self._store_kept(turn)
                             stored_at = self._clock.monotonic()
-                        yield Released(released, turn.shown.held)
+                        if thinking or thought:
+                            yield Released(thought, turn.thought.held, thinking=True)
+                        if not thinking:
+                            yield Released(released, turn.shown.held)
                     case Stopped(reason=reason, usage=usage):
                         turn.usage = usage
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
         if reason == "cancelled":
             return Outcome.CANCELLED, "", "cancelled"  # what redaction still held is discarded
+        thought = turn.thought.end(self._clock.monotonic())
         released = turn.shown.flush()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
@@ -278,26 +299,35 @@ class ChatService:
         turn.end_stored()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
+        if thought:
+            yield Released(thought, 0, thinking=True)
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, cut_words(turn.model, turn.usage) if reason == CUT else "", reason
+        code = code_of(reason, answered=bool(turn.text), thought=bool(turn.thought.thinking().text))
+        why = ending_words(code, turn.model, turn.usage)
+        if turn.ask.sampling.grammar:
+            why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
+        return Outcome.COMPLETED, why, code
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time
 
-    def _keep(self, turn: _Turn, released: str) -> None:
+    def _keep(self, turn: Turn, released: str) -> None:
         if released:
             turn.text.append(released)
             turn.unstored.append(turn.stored.feed(released))
 
-    def _store_kept(self, turn: _Turn) -> None:
+    def _store_kept(self, turn: Turn) -> None:
         """Store what is not stored yet; what could not be stored stays for the next time, whole."""
+        if turn.thought.unstored:
+            self._store.append_thinking(turn.id, turn.thought.unstored)
+        turn.thought.is_stored()
         text = "".join(turn.unstored)
         if text:
             self._store.append_answer(turn.id, text)
         turn.unstored.clear()
 
-    def _store_last(self, turn: _Turn) -> GovDeskError | None:
+    def _store_last(self, turn: Turn) -> GovDeskError | None:
         """Store the rest of an answer that has ended; why not, when it cannot be stored."""
         if not turn.begun:
             return None
@@ -308,7 +338,7 @@ class ChatService:
             return error
         return None
 
-    def _end(self, turn: _Turn, outcome: Outcome, why: str, *, code: str) -> Ended:
+    def _end(self, turn: Turn, outcome: Outcome, why: str, *, code: str) -> Ended:
         """Storage, then the one outcome record, then the event for the view.
 
         Raises:
@@ -317,24 +347,23 @@ class ChatService:
         unstored = self._store_last(turn)
         if unstored is not None:  # disk full, say: the outcome is still recorded, and said
             outcome, why, code = Outcome.FAILED, unstored.explain(), unstored.code
+        thinking = turn.thought.thinking()
         record = self._audit.append(
-            self._entry(
-                Event.TURN_OUTCOME,
-                outcome.value,
-                turn.id,
-                rule=code,
-                characters=sum(map(len, turn.text)),
-                findings=counts(turn.shown.findings),
-                conversation=turn.conversation or None,
-                model=turn.model,
-                usage=turn.usage,
-            )
+            self._entry(Event.TURN_OUTCOME, outcome.value, turn.id, outcome_fields(turn, code), turn.model)
         )
         if turn.begun:
             now = self._clock.utc_ns()
             try:
                 self._store.finish_turn(
-                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now, code
+                    turn.id,
+                    outcome,
+                    turn.shown.findings,
+                    turn.model,
+                    turn.usage,
+                    record,
+                    now,
+                    code,
+                    thinking,
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()
@@ -352,41 +381,16 @@ class ChatService:
             usage=turn.usage,
             record=record,
             explanation=why,
+            cut=turn.cut,
+            sampling=turn.ask.sampling,
+            thinking=thinking,
         )
 
     def _entry(
-        self,
-        event: Event,
-        outcome: str,
-        turn: TurnId,
-        *,
-        rule: str | None = None,
-        characters: int = 0,
-        findings: dict[str, int] | None = None,
-        conversation: ConversationId | None = None,
-        model: ModelInfo | None = None,
-        usage: Usage | None = None,
+        self, event: Event, outcome: str, turn: TurnId, fields: Fields, model: ModelInfo | None = None
     ) -> Entry:
-        fields: dict[str, str | bool | int | dict[str, int] | None] = {
-            "rule": rule,
-            "characters": characters,
-            "findings": findings or {},
-            "conversation": conversation,
-        }
-        if usage is not None:
-            fields["tokens"] = {
-                "prompt": usage.prompt_tokens,
-                "read": usage.read_tokens,
-                "answer": usage.answer_tokens,
-            }
-        return Entry(
-            event=event,
-            outcome=outcome,
-            object=turn,
-            marking=self._marking,
-            policy=self._policy,
-            model=model.digest if model else "",
-            fields=fields,
+        return entry(
+            event, outcome, turn, marking=self._marking, policy=self._policy, model=model, fields=fields
         )
 
 

@@ -6,22 +6,31 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from govdesk.chat.ports import AuditLog, Drafts, History, Redactor
+from govdesk.chat.ports import Ahead, AuditLog, Drafts, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
-from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent
+from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
+from govdesk.inference.graphics_words import Finding
 
 
 class Chat(Protocol):
     """One turn at a time (`govdesk.chat.service.ChatService`)."""
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, sampling: Sampling | None = None
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
         """The events of one turn."""
+        ...
+
+    def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
+        """The events of a turn that summarises so many of the oldest."""
         ...
 
     def cancel(self) -> None:
@@ -36,6 +45,7 @@ class Unlocked:
     history: History
     chat: Chat
     drafts: Drafts
+    ahead: Ahead
 
 
 class Desk(Protocol):
@@ -74,6 +84,15 @@ class Desk(Protocol):
     @property
     def models(self) -> Models:
         """The models of this workstation."""
+        ...
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        ...
+
+    def graphics_findings(self) -> tuple[Finding, ...]:
+        """Why a graphics card is used or not."""
         ...
 
     def model(self) -> ModelInfo:

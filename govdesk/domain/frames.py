@@ -7,6 +7,7 @@ stays untrusted after that.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Literal
 
 import msgspec
@@ -23,6 +24,12 @@ Name = Annotated[str, Meta(max_length=64)]
 """A turn's id, a code, a reason, a channel: short words, never content."""
 Digest = Annotated[str, Meta(max_length=96)]
 PieceText = Annotated[str, Meta(min_length=1, max_length=MAX_PIECE_CHARACTERS)]
+Bytes = Annotated[int, Meta(ge=0, le=2**48)]
+GpuBackend = Literal["", "cuda", "vulkan"]
+"""Empty: none, the processor alone."""
+GPU_BACKENDS: tuple[GpuBackend, ...] = ("cuda", "vulkan")
+"""The graphics backends there are, the faster first."""
+MAX_DEVICES = 16
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -40,6 +47,25 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     found: Name
 
 
+class DeviceKind(Enum):
+    """Whose memory a graphics device computes in."""
+
+    GPU = "gpu"
+    INTEGRATED = "integrated"
+    """The machine's own: what it holds is missing elsewhere."""
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A graphics device as the worker's library sees it. `name` is the library's, `title` for people."""
+
+    name: Name
+    title: Name
+    kind: DeviceKind
+    backend: Name
+    memory_bytes: Bytes
+    free_bytes: Bytes
+
+
 # ── session process ⇄ worker ─────────────────────────────────────────────────
 
 
@@ -48,6 +74,7 @@ class LoadModel(_Frame, frozen=True):
 
     `batch_threads` 0: as many as `threads`. `kv`: how keys and values are kept. `template`: the manifest's
     own, in place of the file's.
+    `device_layers`: how many of the last layers, the output among them, go to each of `devices`.
     """
 
     context_tokens: int
@@ -58,6 +85,17 @@ class LoadModel(_Frame, frozen=True):
     sequences: int = 4
     kv: Literal["f16", "q8_0"] = "f16"
     template: str = ""
+    devices: tuple[str, ...] = ()
+    device_layers: tuple[int, ...] = ()
+
+
+class ListDevices(_Frame, frozen=True):
+    """Load the graphics backend that this worker was started for and list its devices.
+
+    `compute`: only those that multiply two matrices right. Answered by `Devices`; before `LoadModel`.
+    """
+
+    compute: bool = False
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +128,8 @@ class Generate(_Frame, frozen=True):
 class ReadAhead(_Frame, frozen=True):
     """Read what is certain of the next prompt, at low priority: this history, whose last text may grow.
 
-    Answered by `ReadDone`; a `Cancel` of the same turn id stops it, and what was read so far stays read.
+    Answered by `PromptProgress`, then `ReadDone`; a `Cancel` of the same turn id stops it, and what was
+    read so far stays read.
     """
 
     turn: str
@@ -136,6 +175,19 @@ class SetThreads(_Frame, frozen=True):
     batch_threads: int
 
 
+class Tune(_Frame, frozen=True):
+    """Try these numbers of threads on made-up tokens, for at most so long; no text of anybody is used.
+
+    At low priority as `ReadAhead`: a `Cancel` of the same turn id, or any other order, stops it. Answered by
+    `Tuned`. Only a context that holds nothing is used.
+    """
+
+    turn: str
+    threads: tuple[int, ...]
+    batch_threads: tuple[int, ...]
+    milliseconds: int
+
+
 class Cancel(_Frame, frozen=True):
     """Stop the running answer."""
 
@@ -148,6 +200,7 @@ class Shutdown(_Frame, frozen=True):
 
 ToWorker = (
     LoadModel
+    | ListDevices
     | Generate
     | ReadAhead
     | CountTokens
@@ -156,6 +209,7 @@ ToWorker = (
     | RestoreState
     | ForgetState
     | SetThreads
+    | Tune
     | Cancel
     | Shutdown
 )
@@ -172,6 +226,15 @@ class Loaded(_Frame, frozen=True):
 
     context_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
     template_sha384: Digest
+    processor: Name = ""
+    """Which of the library's processor variants computes; `native`: the one it was built with."""
+
+
+class Devices(_Frame, frozen=True):
+    """The graphics devices. `code` says why there is none: the backend is missing, or was refused."""
+
+    devices: Annotated[tuple[Device, ...], Meta(max_length=MAX_DEVICES)]
+    code: Name = ""
 
 
 class LoadFailed(_Frame, frozen=True):
@@ -223,7 +286,8 @@ class AnswerFailed(_Frame, frozen=True):
 class ReadDone(_Frame, frozen=True):
     """Reading ahead ended: `reused_tokens` were read before, `read_tokens` now.
 
-    `code` as in `AnswerFailed`, or empty.
+    `prompt_tokens` are those of the whole prompt, as if it were sent now. `code` as in `AnswerFailed`, or
+    empty; `estimated`: the tokens were not counted to the end.
     """
 
     turn: Name
@@ -231,6 +295,7 @@ class ReadDone(_Frame, frozen=True):
     reused_tokens: Tokens
     read_tokens: Tokens
     code: Name = ""
+    estimated: bool = False
 
 
 class Counted(_Frame, frozen=True):
@@ -240,6 +305,26 @@ class Counted(_Frame, frozen=True):
     prompt_tokens: Tokens
     estimated: bool = False
     code: Name = ""
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one token took with so many threads, at best; `reading`: many tokens at once."""
+
+    reading: bool
+    threads: Annotated[int, Meta(ge=1, le=1024)]
+    token_microseconds: Annotated[int, Meta(ge=1, le=2**40)]
+
+
+class Tuned(_Frame, frozen=True):
+    """What was measured; `complete`: everything that was asked for.
+
+    `others_percent` is how much of one processor others used meanwhile.
+    """
+
+    turn: Name
+    timings: Annotated[tuple[Timing, ...], Meta(max_length=64)]
+    complete: bool
+    others_percent: Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class StateSize(_Frame, frozen=True):
@@ -266,6 +351,7 @@ class StateRestored(_Frame, frozen=True):
 
 FromWorker = (
     WorkerHello
+    | Devices
     | Loaded
     | LoadFailed
     | PromptProgress
@@ -274,6 +360,7 @@ FromWorker = (
     | AnswerFailed
     | ReadDone
     | Counted
+    | Tuned
     | StateSize
     | StateWritten
     | StateRestored
@@ -328,7 +415,12 @@ FromAudit = LogOpened | Recorded | AuditFailed
 
 
 class StartWorker(_Frame, frozen=True):
-    """Start a worker (stopping the old one); its channel comes back with `WorkerStarted`."""
+    """Start a worker (stopping the old one); its channel comes back with `WorkerStarted`.
+
+    `gpu`: the graphics backend whose devices its walls leave open, or empty for none.
+    """
+
+    gpu: GpuBackend = ""
 
 
 class StopWorker(_Frame, frozen=True):
@@ -358,6 +450,10 @@ class Welcome(_Frame, frozen=True):
 
 class WorkerStarted(_Frame, frozen=True):
     """A worker runs; its channel rides on this frame."""
+
+
+WORKER_OUT_OF_MEMORY = 6
+"""The exit code of a worker that got no more memory."""
 
 
 class WorkerEnded(_Frame, frozen=True):

@@ -39,6 +39,15 @@ class SessionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_passphrase_characters: int = 15
 
 
+class GpuRule(Enum):
+    """Which graphics backend may compute. A driver is much code with rights: policy has to ask for it."""
+
+    AUTO = "auto"
+    OFF = "off"
+    VULKAN = "vulkan"
+    CUDA = "cuda"
+
+
 class ModelRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which models may load. Digests are SHA-384 of the GGUF file, lower-case hexadecimal."""
 
@@ -62,6 +71,16 @@ class RedactionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.default
 
 
+class InferenceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model's process may do beside answering."""
+
+    read_ahead: bool = True
+    """Whether what is being written is read before it is sent (checked, redacted and recorded)."""
+    prompt_state_cache: bool = True
+    """Whether what the model read of a long conversation is kept on disk, sealed, until it is deleted."""
+    gpu: GpuRule = GpuRule.OFF
+
+
 class AuditRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Officers' public ML-KEM-1024 keys (PEM), to which the log's first MAC key is sealed."""
 
@@ -80,6 +99,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: SessionRules = SessionRules()
     models: ModelRules = ModelRules()
     audit: AuditRules = AuditRules()
+    inference: InferenceRules = InferenceRules()
     min_app: str = ""
     expires: datetime.date | None = None
 

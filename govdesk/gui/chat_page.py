@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -11,10 +11,12 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from govdesk.chat.fitting import blocks, cut_in_force, history_of
 from govdesk.chat.ports import History
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.turn import (
+    Cut,
     Decided,
     Ended,
     Message,
@@ -22,7 +24,9 @@ from govdesk.domain.turn import (
     Reading,
     Released,
     Role,
+    TooLong,
     TurnEvent,
+    WhenFull,
     remembered,
 )
 from govdesk.errors import GovDeskError
@@ -30,6 +34,7 @@ from govdesk.gui import theme, words
 from govdesk.gui.composer import Composer
 from govdesk.gui.desk import Chat
 from govdesk.gui.estimate import estimated_tokens
+from govdesk.gui.full_panel import FullPanel
 from govdesk.gui.message import LiveMessage, MessageView
 from govdesk.gui.parts import announce
 from govdesk.gui.tasks import Tasks
@@ -60,12 +65,19 @@ class _Running:
     asked: MessageView | None = None
     answer: LiveMessage | None = None
     parts: list[str] = field(default_factory=list)
+    cut: Cut = field(default_factory=Cut)
+    too_long: TooLong | None = None
+    then_send: str = ""
+    """A summary's turn: what is sent once it is there."""
+    thoughts: list[str] = field(default_factory=list)
+    thinks_since: float = 0.0
 
 
 class ChatPage(QWidget):
-    """`changed` when the list of conversations changed; carries the id shown."""
+    """`changed` when the list of conversations changed; carries the id shown. `settled`: it could be read."""
 
     changed = Signal(str)
+    settled = Signal()
     why = Signal(tuple)
 
     def __init__(self, chat: Chat, history: History, tasks: Tasks) -> None:
@@ -84,10 +96,17 @@ class ChatPage(QWidget):
         self.composer = Composer()
         self.composer.send.connect(self._send)
         self.composer.stop.connect(self.stop)
+        self.full = FullPanel()
+        self.full.dropping.connect(lambda: self._send(self.composer.prompt, WhenFull.DROP_OLDEST))
+        self.full.summarising.connect(self._summarise)
+        self.full.shortening.connect(self._shorten)
+        self.composer.edited.connect(self.full.hide)
+        self._to_summarise = 0
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.transcript, 1)
+        column.addWidget(self.full)
         column.addWidget(self.composer)
         self.new()
 
@@ -102,6 +121,11 @@ class ChatPage(QWidget):
     def running(self) -> bool:
         """Whether a turn is running, here or in another conversation."""
         return self._running is not None
+
+    @property
+    def can_read(self) -> bool:
+        """Whether the worker is free to read ahead."""
+        return self._model_ready and bool(self._context_tokens) and self._running is None
 
     @property
     def running_in(self) -> ConversationId | None:
@@ -124,7 +148,9 @@ class ChatPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """The message box takes its part of the page, no more."""
         super().resizeEvent(event)
-        self.composer.box.set_room(event.size().height())
+        height = event.size().height()
+        self.composer.box.set_room(height)
+        self.full.set_room(height * 2 // 5)
 
     def new(self) -> None:
         """An empty page; the conversation starts with its first turn."""
@@ -152,6 +178,7 @@ class ChatPage(QWidget):
         self._context_tokens = context_tokens
         self._model_ready = True
         self._say_state()
+        self.settled.emit()
 
     def say_problem(self, error: GovDeskError) -> None:
         """An error in the flow of the conversation: what happened, what was kept, what to do next."""
@@ -164,6 +191,7 @@ class ChatPage(QWidget):
         self, conversation: ConversationId | None, messages: tuple[Message, ...], turn: TurnId | None = None
     ) -> None:
         self._shown = conversation
+        self.full.hide()
         running = self._running
         here = running is not None and running.turn is not None and running.conversation == conversation
         if running is not None:
@@ -175,6 +203,7 @@ class ChatPage(QWidget):
         if here and running is not None and not running.denied:
             self._add_answer(running)
         self._say_state()
+        self.settled.emit()
 
     def _say_state(self) -> None:
         running = self._running
@@ -186,17 +215,18 @@ class ChatPage(QWidget):
             why = "" if self._model_ready else _LOADING_MODEL
         self.composer.block(why)
         counted, rest = self._counted()
-        estimate = sum(estimated_tokens(message.text) for message in rest)
+        estimate = sum(map(estimated_tokens, rest))
         self.composer.set_context(counted + estimate, self._context_tokens, exact=not rest)
 
-    def _counted(self) -> tuple[int, tuple[Message, ...]]:
-        """How many tokens the model counted on screen, and the messages that it has not counted yet."""
+    def _counted(self) -> tuple[int, tuple[str, ...]]:
+        """How many tokens the model counted on screen, and the texts that it has not counted yet."""
         exact = None if self._shown is None else self._exact.get(self._shown)
         if exact is None:
-            return 0, remembered(self._messages)
+            given = history_of(blocks(self._messages, cut_in_force(self._messages)))
+            return 0, tuple(text for _, text in given)
         tokens, turn = exact
         last = max((i for i, message in enumerate(self._messages) if message.turn == turn), default=-1)
-        return tokens, remembered(self._messages[last + 1 :])
+        return tokens, tuple(message.text for message in remembered(self._messages[last + 1 :]))
 
     # ── the turn ──
 
@@ -206,14 +236,30 @@ class ChatPage(QWidget):
             self.composer.set_stopping()
             self._chat.cancel()
 
-    def _send(self, prompt: str) -> None:
-        if self._running is not None or not self._model_ready:
+    def _send(self, prompt: str, when_full: WhenFull = WhenFull.STOP) -> None:
+        if self._running is not None or not self._model_ready or not prompt:
             return
-        conversation = self._shown
-        self._running = _Running(conversation, prompt)
+        # here, not on the task's thread: a stop from now on is this turn's
+        events = self._chat.run_turn(self._shown, prompt, when_full=when_full)
+        self._run(_Running(self._shown, prompt), events)
+
+    def _summarise(self) -> None:
+        """The oldest turns are summarised in a turn of their own, then what was written is sent."""
+        prompt, conversation = self.composer.prompt, self._shown
+        if self._running is not None or conversation is None:
+            return
+        events = self._chat.summarise(conversation, self._to_summarise)
+        self._run(_Running(conversation, "", then_send=prompt), events)
+
+    def _shorten(self) -> None:
+        self.full.hide()
+        self.composer.box.setFocus()
+
+    def _run(self, running: _Running, events: Iterator[TurnEvent]) -> None:
+        self._running = running
+        self.full.hide()
         self.composer.set_running(running=True, text_fixed=True)
         self._say_state()
-        events = self._chat.run_turn(conversation, prompt)  # here: a stop from now on is this turn's
         self._tasks.iterate(lambda: events, self._event, self._done, self._failed)
 
     def _event(self, event: TurnEvent) -> None:
@@ -223,9 +269,13 @@ class ChatPage(QWidget):
         match event:
             case Decided():
                 self._decided(running, event)
+            case TooLong():
+                running.too_long = event
             case Reading():
                 if running.answer is not None:
                     running.answer.reading(event)
+            case Released(thinking=True):
+                self._thought(running, event.text)
             case Released():
                 running.parts.append(event.text)
                 if running.answer is not None:
@@ -235,16 +285,25 @@ class ChatPage(QWidget):
             case _:
                 assert_never(event)
 
+    @staticmethod
+    def _thought(running: _Running, text: str) -> None:
+        if not running.thoughts:
+            running.thinks_since = time.monotonic()
+        running.thoughts.append(text)
+        if running.answer is not None:
+            running.answer.think(text, time.monotonic() - running.thinks_since)
+
     def _decided(self, running: _Running, event: Decided) -> None:
         if running.conversation == self._shown:
             self._shown = event.conversation
         running.conversation, running.turn = event.conversation, event.turn
         running.denied = isinstance(event.decision, Deny)
-        if not running.denied:
+        running.cut = event.cut
+        if not running.denied and not running.then_send:
             self.composer.clear()
-        self.composer.set_running(running=True, text_fixed=False)
+        self.composer.set_running(running=True, text_fixed=bool(running.then_send))
         if self._shown == event.conversation:
-            message = self._message(Role.USER, event.prompt, event.turn)
+            message = replace(self._message(Role.USER, event.prompt, event.turn), cut=event.cut)
             if not running.denied:
                 self._messages += (message,)
             running.asked = MessageView(message, theme.in_force())
@@ -260,24 +319,35 @@ class ChatPage(QWidget):
         running.answer = LiveMessage(message, theme.in_force())
         running.answer.waiting("Waiting for the model…")
         self.transcript.add(running.answer)
+        if running.thoughts:
+            running.answer.think("".join(running.thoughts), time.monotonic() - running.thinks_since)
         if running.parts:
             running.answer.release("".join(running.parts), 0)
 
     def _ended(self, running: _Running, event: Ended) -> None:
+        if running.too_long is not None:
+            return  # nothing was begun: the panel says it once the turn is over
+        if event.outcome is not Outcome.COMPLETED or not event.text:
+            running.then_send = ""
         note = self._note(running, event)
         if self._shown == event.conversation and not running.denied:
             answer = self._message(Role.ASSISTANT, event.text, event.turn)
-            self._messages += (replace(answer, outcome=event.outcome),)
+            shown = replace(answer, outcome=event.outcome, cut=running.cut, thinking=event.thinking)
+            self._messages += (shown,)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
-        if event.usage.prompt_tokens:
+        if running.cut.summary == event.turn:
+            self._exact.pop(event.conversation, None)  # the next prompt holds something else
+        elif (
+            event.usage.prompt_tokens and not event.thinking.text
+        ):  # thinking is not given to the model again
             tokens = event.usage.prompt_tokens + event.usage.answer_tokens
             self._exact[event.conversation] = (tokens, event.turn)
         if running.asked is not None:
             running.asked.set_findings(event.prompt_findings)
             running.asked.set_marking(event.marking)
         if running.answer is not None:
-            running.answer.end(event.text)
+            running.answer.end(event.text, event.thinking)
             running.answer.set_findings(event.answer_findings)
             running.answer.set_marking(event.marking)
             running.answer.set_note(note)
@@ -313,6 +383,17 @@ class ChatPage(QWidget):
             self.changed.emit(running.conversation)
         for then in waiting:
             then()
+        if running is not None and running.conversation == self._shown:
+            self._go_on(running)
+        self.settled.emit()
+
+    def _go_on(self, running: _Running) -> None:
+        """What follows a turn that ended here: a choice, or the message that waited for a summary."""
+        if running.too_long is not None:
+            self._to_summarise = len(running.too_long.to_summarise)
+            self.full.ask(running.too_long)
+        elif running.then_send and running.turn is not None:
+            self._send(running.then_send)
 
     def _failed(self, error: GovDeskError) -> None:
         running = self._running
@@ -325,6 +406,8 @@ class ChatPage(QWidget):
             announce(self, note)
         else:
             self.say_problem(error)
+        if running is not None:
+            running.then_send = ""
         self._done()
 
     def _message(self, role: Role, text: str, turn: TurnId | None = None) -> Message:

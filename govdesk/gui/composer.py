@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from govdesk.domain.policy import MAX_PROMPT_CHARACTERS
 from govdesk.domain.text import visible
+from govdesk.domain.turn import Counted
 from govdesk.gui import words
 from govdesk.gui.estimate import estimated_tokens
 from govdesk.gui.parts import Button, OneLine, announce, button, label, restyle
@@ -27,7 +28,7 @@ _MIN_LINES = 2
 _METER_WIDTHS = (40, 140)
 _SHARE = 4
 """The box takes at most this part of the page: in a small window there must be room to read."""
-_TOO_LONG = "This is probably too long for the model. Make it shorter, or start a new conversation."
+_CHOOSE = "Make it shorter, or send it and choose what is left out; nothing is cut by itself."
 _HIDDEN = (
     "The text held hidden characters, which can make it look different from what it says. They are written "
     "out now, as in ⟨U+202E⟩: what you see is what is sent."
@@ -42,6 +43,7 @@ class MessageBox(QPlainTextEdit):
     send = Signal()
     large_paste = Signal(str)
     hidden = Signal()
+    pasted = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,6 +79,7 @@ class MessageBox(QPlainTextEdit):
             self.large_paste.emit(text)
         else:
             self.insertPlainText(text)
+        self.pasted.emit()
         if text != given:
             self.hidden.emit()
 
@@ -125,10 +128,12 @@ class Composer(QFrame):
     stop = Signal()
     network = Signal()
     edited = Signal()
+    pasted = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("composer")
+        self._counted: tuple[str, Counted] | None = None
         self._pasted = ""
         self._sent = ("", "")
         self._used_tokens = 0
@@ -139,6 +144,7 @@ class Composer(QFrame):
         self.box = MessageBox()
         self.box.send.connect(self._send)
         self.box.large_paste.connect(self._take_paste)
+        self.box.pasted.connect(self.pasted)
         self.box.hidden.connect(lambda: self.say(_HIDDEN))
         self.box.textChanged.connect(self._edited)
         self.paste_words = OneLine("", "muted")
@@ -254,7 +260,15 @@ class Composer(QFrame):
 
     def set_context(self, used_tokens: int, context_tokens: int, *, exact: bool) -> None:
         """What the conversation holds so far, of how much (0: not known yet)."""
-        self._used_tokens, self._context_tokens, self._used_is_exact = used_tokens, context_tokens, exact
+        now = (used_tokens, context_tokens, exact)
+        if now != (self._used_tokens, self._context_tokens, self._used_is_exact):
+            self._counted = None
+        self._used_tokens, self._context_tokens, self._used_is_exact = now
+        self._measure()
+
+    def set_counted(self, prompt: str, counted: Counted) -> None:
+        """The conversation with this message was counted; it says so for as long as nothing changes."""
+        self._counted = (prompt, counted)
         self._measure()
 
     def _edited(self) -> None:
@@ -267,9 +281,12 @@ class Composer(QFrame):
         draft = estimated_tokens(prompt)
         total = self._used_tokens + draft
         exact = self._used_is_exact and not draft
-        limit = self._context_tokens
+        room = limit = self._context_tokens
+        if self._counted is not None and self._counted[0] == prompt and prompt:
+            counted = self._counted[1]
+            total, room, exact = counted.prompt_tokens, counted.room_tokens, not counted.estimated
         about = "" if exact else "about "
-        over = bool(limit) and total > limit
+        over = bool(limit) and total > room
         text = f"context {about}{words.number(total)}"
         if limit:
             text += f" of {words.number(limit)}"
@@ -284,7 +301,7 @@ class Composer(QFrame):
         too_large = len(prompt) > MAX_PROMPT_CHARACTERS
         self.send_button.setEnabled(bool(prompt) and not self._blocked and not too_large)
         why = self._blocked or (_too_large(len(prompt)) if too_large else self._said)
-        why = why or (_TOO_LONG if over else "")
+        why = why or (_over(total - room, exact=exact) if over else "")
         self.why_not.setText(visible(why))
         self.why_not.setVisible(bool(why))
 
@@ -330,6 +347,11 @@ def _joined(typed: str, pasted: str) -> str:
 
 def _limit() -> str:
     return f"At most {words.size(MAX_PROMPT_CHARACTERS)} can be sent at once; send it in parts."
+
+
+def _over(tokens: int, *, exact: bool) -> str:
+    what = f"This is {words.number(tokens)} tokens too long for the model."
+    return f"{what if exact else 'This is probably too long for the model.'} {_CHOOSE}"
 
 
 def _too_large(characters: int) -> str:

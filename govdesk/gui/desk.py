@@ -10,24 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from govdesk.chat.ports import Drafts, History
+from govdesk.chat.ports import Ahead, Drafts, History
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
-from govdesk.domain.turn import ModelInfo, TurnEvent
+from govdesk.domain.turn import ModelInfo, TurnEvent, WhenFull
 from govdesk.errors import GovDeskError
 
 
 class Chat(Protocol):
     """One turn, start to finish."""
 
-    def run_turn(self, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
+    def run_turn(
+        self, conversation: ConversationId | None, prompt: str, *, when_full: WhenFull = WhenFull.STOP
+    ) -> Iterator[TurnEvent]:
         """The events of one turn; None starts a conversation. Iterated on one thread of its own.
 
         Raises:
             GovDeskError: the turn could not be audited or stored; nothing was shown that was not recorded.
         """
+        ...
+
+    def summarise(self, conversation: ConversationId, oldest: int) -> Iterator[TurnEvent]:
+        """The events of a turn in which the model summarises the oldest ones, to stand in their place."""
         ...
 
     def cancel(self) -> None:
@@ -51,6 +57,11 @@ class Unlocked(Protocol):
     @property
     def drafts(self) -> Drafts:
         """Keeps what is written and not sent."""
+        ...
+
+    @property
+    def ahead(self) -> Ahead:
+        """Reads what is written before it is sent."""
         ...
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
-from govdesk.chat.endings import CUT, cut_words
+from govdesk.chat.endings import ending_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
-from govdesk.domain.turn import Message, ModelInfo, Outcome, Usage
+from govdesk.domain.turn import Message, ModelInfo, Outcome, Role, TooLong, Usage
 
 _OPERATOR_WORDS = {
     Operator.BLOCK: "stopped the turn",
@@ -35,6 +35,8 @@ _REASON_WORDS = {
     "model": "The model could not be used.",
     "template": "The model's chat template could not be used.",
     "worker": "The model's process could not go on.",
+    "worker.instruction": "This processor lacks an instruction that the model's process uses.",
+    "worker.memory": "The model's process needed more memory than it may have.",
 }
 NOT_ASKED = "Not asked: policy does not allow it."
 
@@ -78,10 +80,44 @@ def reason(code: str) -> str:
 
 def ending(message: Message) -> str:
     """All that is said under a stored answer about how its turn ended."""
-    if message.code == CUT:
-        return cut_words(message.model, message.usage)
+    if said := ending_words(message.code, message.model, message.usage):
+        return said
     parts = (outcome(message.outcome, message.text), reason(message.code))
     return " ".join(part for part in parts if part)
+
+
+def oldest(turns: int) -> str:
+    """So many of a conversation's oldest turns, by number."""
+    return "the oldest turn" if turns == 1 else f"the {number(turns)} oldest turns"
+
+
+def unseen(message: Message) -> str:
+    """What the model was not given at a turn, said with its question; empty when it was given everything."""
+    if message.role is not Role.USER or not message.cut.turns:
+        return ""
+    turns = oldest(message.cut.turns)
+    if message.is_summary:
+        return f"GovDesk asked for a summary of {turns}. It stands in their place for the model from here on."
+    if message.cut.summary is not None:
+        return f"The model did not see {turns}, but the summary of them."
+    return f"The model did not see {turns}."
+
+
+def too_long(event: TooLong) -> str:
+    """What does not fit, by how much, and that nothing was done."""
+    about = "about " if event.estimated else ""
+    sizes = (
+        f"The model can see {number(event.context_tokens)} tokens, and {number(event.answer_tokens)} of them "
+        f"are kept for its answer."
+    )
+    if event.message_over_tokens > 0:
+        over = number(event.message_over_tokens)
+        return f"This message alone is {about}{over} tokens too long. {sizes} Nothing was sent or cut."
+    over = number(event.over_tokens)
+    return (
+        f"This conversation with the new message is {about}{over} tokens too long. {sizes} "
+        "Nothing was sent or cut. How should it go on?"
+    )
 
 
 def details(model: ModelInfo | None, usage: Usage) -> str:

@@ -12,6 +12,7 @@ from govdesk.domain.text import visible
 from govdesk.domain.turn import Conversation, ModelInfo
 from govdesk.errors import GovDeskError
 from govdesk.gui import dialogs, words
+from govdesk.gui.ahead_reader import AheadReader
 from govdesk.gui.chat_page import ChatPage
 from govdesk.gui.desk import Desk, Unlocked
 from govdesk.gui.draft_keeper import DraftKeeper
@@ -38,6 +39,7 @@ class Workspace(QWidget):
         self._conversation: Conversation | None = None
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
         self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
+        self.ahead = AheadReader(unlocked.ahead, self.page, tasks)
         self.drafts.place.connect(self._go_back)
         self.models = ModelsPage(desk.models, desk.policy, tasks)
         self.models.hide()
@@ -89,6 +91,7 @@ class Workspace(QWidget):
 
     def leave(self) -> None:
         """The window leaves the session: keep the draft, and stop the running turn."""
+        self.ahead.stop()
         self.drafts.save()
         self.models.stop()
         if self.page.running:

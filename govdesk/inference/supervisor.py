@@ -10,11 +10,11 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import threading
 import time
-from collections.abc import Callable, Generator
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -22,35 +22,51 @@ from govdesk.domain.frames import (
     AnswerFailed,
     Cancel,
     ChatMessage,
+    CountTokens,
+    Devices,
     FromWorker,
     Generate,
+    GpuBackend,
+    ListDevices,
     Loaded,
     LoadFailed,
     LoadModel,
     Probe,
+    ReadAhead,
+    SetThreads,
     Shutdown,
+    Tune,
+    Tuned,
     WorkerEnded,
     WorkerHello,
 )
-from govdesk.domain.ids import RecordSeq, TurnId
-from govdesk.domain.inference import Piece, Stopped
+from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
+from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import store, words
+from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.prompt_states import Ask
+from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
+_T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
+PROBE_SECONDS = 30.0
+"""Longest a graphics driver may take to start and to multiply two small matrices."""
 STOP_SECONDS = 3.0
 """The broker's ladder takes less."""
 SILENCE_SECONDS = 120.0
 """Longest the worker may say nothing while it answers: one batch of a prompt on a slow machine."""
 CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
+_GIVE_WAY_SECONDS = 0.02
+"""How often a reading ahead that is in the way is told to stop."""
 _CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
 _FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 _EXIT_WALLS = 5
@@ -73,8 +89,8 @@ class WorkerChannel(Protocol):
 class Broker(Protocol):
     """What the supervisor needs of the broker (`govdesk.process.link.BrokerLink`)."""
 
-    def start_worker(self) -> WorkerChannel:
-        """A fresh worker's channel."""
+    def start_worker(self, gpu: GpuBackend = "") -> WorkerChannel:
+        """A fresh worker's channel; `gpu`: the graphics backend that it may use."""
 
     def stop_worker(self) -> None:
         """Stop the worker by the ladder."""
@@ -92,6 +108,8 @@ class Supervisor:
         record: makes an audit record durable before the action.
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
         plan: how a model is to be loaded on this machine now.
+        tuned: what was measured to suit a model on this machine, if it was.
+        graphics: whether it may compute on a graphics card; by default it may not.
     """
 
     def __init__(
@@ -101,19 +119,27 @@ class Supervisor:
         record: Callable[[Entry], RecordSeq],
         require_closed: Callable[[tuple[Probe, ...]], None],
         plan: Callable[[Manifest], LoadModel] = default_plan,
+        tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
+        graphics: Graphics | None = None,
     ) -> None:
+        self.graphics = graphics or Graphics()
         self._broker = broker
         self._find_model = find_model
         self._record = record
         self._require_closed = require_closed
         self._plan = plan
+        self._tuned = tuned
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
+        self._loading: tuple[LoadModel, str, str] | None = None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
         self._cancelled_at: float | None = None
         """When the running turn was cancelled; never outlives it."""
+        self._reading = False
+        """The running order is a reading ahead: it gives way to any other."""
+        self._one_order = threading.Lock()
         self._state = threading.Lock()
         self._starting = threading.Lock()
         self.probes: tuple[Probe, ...] = ()
@@ -131,28 +157,38 @@ class Supervisor:
             return self._info or self._start()
 
     def answer(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        sampling: Sampling,
+        conversation: str = "",
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         """Generate one answer; see `chat.ports.Inference`."""
-        info = self.model()
-        channel = self._channel
-        if channel is None:  # stopped in between
-            raise words.stopped()
+        with self._only_order():
+            yield from self._answer(turn, history, sampling, conversation)
+
+    def _answer(
+        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling, conversation: str
+    ) -> Generator[Reading | Piece | Stopped, None, None]:
+        info, channel = self._ready()
         order = Generate(
             turn=turn,
-            messages=tuple(ChatMessage(role=role.value, text=text) for role, text in history),
+            conversation=conversation,
+            messages=_messages(history),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
+            min_p=sampling.min_p,
+            grammar=sampling.grammar,
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        repetition, loop = Repetition(), False
         ended = False
         try:
-            with self._state:
-                self._turn, self._ordered, self._cancelled_at = turn, False, None
+            self._begin(turn, reading=False)
             self._order(channel, order)
             while not ended:
                 try:
@@ -162,19 +198,174 @@ class Supervisor:
                 ended = isinstance(event, Stopped | AnswerFailed)
                 if isinstance(event, AnswerFailed):
                     raise words.answer_failed(event)
+                if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
+                    loop = True
+                    self.cancel()
+                if isinstance(event, Stopped) and loop and event.reason == "cancelled":
+                    event = Stopped("loop", event.usage)
                 yield event
         finally:
-            with self._state:
-                self._turn = self._cancelled_at = None
+            self._end()
             if not ended and self._channel is channel:
                 # left in the middle (the consumer stopped, or an error): this worker's state is unknown
                 self.stop()
 
+    def count(self, turn: TurnId, history: tuple[tuple[Role, str], ...]) -> Count:
+        """How many tokens a history takes; see `chat.ports.Inference`."""
+        with self._only_order():
+            _, channel = self._ready()
+            try:
+                self._begin(turn, reading=False)
+                order = CountTokens(turn=turn, messages=_messages(history))
+                return reading.count(self._exchange(channel, order), turn)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+            finally:
+                self._end()
+
+    def read_ahead(
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        conversation: str,
+        wanted: Callable[[], bool],
+    ) -> Read | None:
+        """Read what is certain of a prompt; see `chat.ports.Inference`."""
+        if not self._one_order.acquire(blocking=False):
+            return None
+        try:
+            info, channel = self._ready()
+            self._begin(turn, reading=True)
+            if not wanted():  # looked at after a stop can find it: a stop is never lost between the two
+                return None
+            order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
+            hearing = reading.ReadHearing(turn, info.context_tokens)
+            last = self._exchange(channel, order, goes_on=hearing.goes_on)
+            return hearing.end(last, cancelled=self._cancelled_at is not None)
+        except GarbageError:
+            raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._end()
+            self._one_order.release()
+
+    def tune(self, order: Tune) -> Tuned | None:
+        """Let the worker measure itself; any question ends that. None: it has no model, or is at something.
+
+        Raises:
+            WorkerError: it crashed, hung or sent something else.
+        """
+        if not self._one_order.acquire(blocking=False):
+            return None
+        try:
+            channel = self._channel
+            if channel is None or self._info is None:
+                return None
+            self._begin(TurnId(order.turn), reading=True)
+            frame = self._exchange(channel, order)
+            if isinstance(frame, Tuned) and frame.turn == order.turn:
+                return frame
+            raise self._broken(channel, "sent something unexpected", "worker.garbage")
+        finally:
+            self._end()
+            self._one_order.release()
+
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with so many threads from the next order on, if there is a worker."""
+        channel = self._channel
+        if channel is not None and self._info is not None:
+            self._send(channel, order)
+
+    def model_loaded(self) -> ModelInfo | None:
+        """The model that is loaded now, if one is."""
+        return self._info
+
+    def _exchange(
+        self,
+        channel: WorkerChannel,
+        order: msgspec.Struct,
+        descriptors: tuple[int, ...] = (),
+        patience_seconds: float = SILENCE_SECONDS,
+        goes_on: Callable[[FromWorker], bool] = lambda _: False,
+    ) -> FromWorker:
+        """One order and the frame that ends it; left before that, the worker's state is unknown.
+
+        `goes_on` hears each frame, and says whether another one follows.
+        """
+        heard = False
+        try:
+            self._order(channel, order, descriptors)
+            while goes_on(frame := self._next(channel, patience_seconds)):
+                pass
+            heard = True
+        except GarbageError:
+            heard = True  # it is stopped for that, and on record
+            raise
+        finally:
+            if not heard and self._channel is channel:
+                self.stop()
+        return frame
+
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        """How the loaded model was loaded, its digest and its template's; None while none is."""
+        return self._loading if self._info is not None else None
+
+    def aside(
+        self,
+        work: Callable[[ModelInfo, Ask], _T],
+        *,
+        wait_seconds: float,
+        patience_seconds: float,
+    ) -> _T | None:
+        """Do something with the loaded worker while it does nothing else; None when it is not to be had.
+
+        Args:
+            work: gets the loaded model, and a way to send one order and hear one frame.
+            wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
+            patience_seconds: longest that the worker may be silent after an order.
+
+        Raises:
+            WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
+        """
+        if wait_seconds:
+            self.stop_reading()
+        if not self._one_order.acquire(timeout=wait_seconds):
+            return None
+        try:
+            channel, info = self._channel, self._info
+            if channel is None or info is None:
+                return None
+            ask = partial(self._exchange, channel, patience_seconds=patience_seconds)
+            try:
+                return work(info, ask)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._one_order.release()
+
+    def tell(self, order: msgspec.Struct) -> None:
+        """Tell the worker, if there is one, what needs no answer; it is done after what it does now.
+
+        Raises:
+            WorkerError: it is gone; the next call starts a fresh one.
+        """
+        if (channel := self._channel) is not None and self._info is not None:
+            self._send(channel, order)
+
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
+        self._cancel(reading=False)
+
+    def stop_reading(self) -> None:
+        """Ask a reading ahead to stop, if there is one; from any thread."""
+        self._cancel(reading=True)
+
+    def _cancel(self, *, reading: bool) -> None:
         with self._state:
             turn, channel = self._turn, self._channel
-            if turn is None or channel is None or self._cancelled_at is not None:
+            if self._reading is not reading or turn is None or channel is None:
+                return
+            if self._cancelled_at is not None:
                 return
             self._cancelled_at = time.monotonic()
             if not self._ordered:
@@ -182,14 +373,42 @@ class Supervisor:
         with contextlib.suppress(OSError):
             channel.send(Cancel(turn=turn))
 
-    def _order(self, channel: WorkerChannel, order: Generate) -> None:
+    @contextlib.contextmanager
+    def _only_order(self) -> Iterator[None]:
+        """The worker does one thing at a time; a reading ahead is told to stop, and ends at once."""
+        while not self._one_order.acquire(timeout=_GIVE_WAY_SECONDS):
+            self.stop_reading()  # again: it may have begun after the last time
+        try:
+            yield
+        finally:
+            self._one_order.release()
+
+    def _ready(self) -> tuple[ModelInfo, WorkerChannel]:
+        info = self.model()
+        channel = self._channel
+        if channel is None:  # stopped in between
+            raise words.stopped()
+        return info, channel
+
+    def _begin(self, turn: TurnId, *, reading: bool) -> None:
+        with self._state:
+            self._turn, self._reading, self._ordered, self._cancelled_at = turn, reading, False, None
+
+    def _end(self) -> None:
+        with self._state:
+            self._turn = self._cancelled_at = None
+            self._reading = False
+
+    def _order(
+        self, channel: WorkerChannel, order: msgspec.Struct, descriptors: tuple[int, ...] = ()
+    ) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
-        self._send(channel, order)
+        self._send(channel, order, descriptors)
         with self._state:
             self._ordered = True
-            cancelled = self._cancelled_at is not None
-        if cancelled:
-            self._send(channel, Cancel(turn=order.turn))
+            turn = self._turn if self._cancelled_at is not None else None
+        if turn is not None:
+            self._send(channel, Cancel(turn=turn))
 
     def stop(self) -> None:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
@@ -210,18 +429,72 @@ class Supervisor:
             raise
         try:
             self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
-            self._channel = channel = self._broker.start_worker()
-            self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, opened.descriptors)
-            loaded = self._next(channel, LOAD_SECONDS)
-            info = self._info = self._loaded(model, channel, loaded, order.context_tokens)
+            gpu = self.graphics.choose(self._probe)
+            info = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            if info is None:
+                self._channel = self._broker.start_worker()
+                self._prove_walls(self._channel)
+                info = self._load(model, opened, order)
+            self._loading = (order, info.digest, model.manifest.template_sha384)
+            if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
+                self._send(self._channel, threads)
+            self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays
             raise
         finally:
             store.close_all(opened.descriptors)
         return info
+
+    def _load(self, model: Model, opened: store.Opened, order: LoadModel) -> ModelInfo:
+        """Have the worker that was started load the model."""
+        channel = self._channel
+        if channel is None:  # stopped in between
+            raise words.stopped()
+        self._send(channel, order, opened.descriptors)
+        return self._loaded(model, channel, self._next(channel, LOAD_SECONDS), order.context_tokens)
+
+    def _load_on_graphics(
+        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
+    ) -> ModelInfo | None:
+        """Load it on a graphics card; None when that failed, which is recorded and can be explained."""
+        try:
+            placed = self.graphics.place(gpu, self._devices(gpu, compute=False), opened.facts, order)
+            code = self.graphics.code(gpu)
+            if placed.devices:
+                layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
+                self._record(_model_entry(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
+                return self._load(model, opened, placed)
+        except (WorkerError, ModelError) as error:
+            if error.code == words.stopped().code:
+                raise
+            code = error.code
+            self.graphics.failed(gpu, code)
+        self.stop()
+        self._record(_model_entry(model, "failure", {"backend": gpu, "code": code}))
+        return None
+
+    def _probe(self, gpu: GpuBackend) -> Devices:
+        """Try a graphics backend in a worker of its own: what hangs or crashes there costs only that."""
+        try:
+            return self._devices(gpu, compute=True)
+        except WorkerError as error:
+            if error.code == words.stopped().code:
+                raise
+            return Devices(devices=(), code=error.code)
+        finally:
+            self.stop()
+
+    def _devices(self, gpu: GpuBackend, *, compute: bool) -> Devices:
+        """Start a worker that may use this backend, and ask it what is there."""
+        self._channel = channel = self._broker.start_worker(gpu)
+        self._prove_walls(channel)
+        self._send(channel, ListDevices(compute=compute))
+        found = self._next(channel, PROBE_SECONDS)
+        if not isinstance(found, Devices):
+            raise self._broken(channel, "answered a question for devices otherwise", "worker.garbage")
+        return found
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
         match loaded:
@@ -305,12 +578,9 @@ class Supervisor:
         return self._ended_as(self._bury(channel))
 
     def _ended_as(self, end: WorkerEnded | None) -> WorkerError:
-        code = "worker.crashed"
-        if end is not None and end.signal == signal.SIGKILL:
-            code = "worker.killed"
-        self._failure_record(code, signal=end.signal if end is not None else 0)
-        why = " Perhaps the machine ran out of memory." if code == "worker.killed" else ""
-        return words.worker_failed(f"The part of GovDesk that runs the model ended unexpectedly.{why}", code)
+        error = failures.ended(end)
+        self._failure_record(error.code, signal=end.signal if end is not None else 0)
+        return error
 
     def _ended_before_hello(self, channel: WorkerChannel) -> GovDeskError:
         """A worker that cannot have its walls ends before it says anything."""
@@ -346,6 +616,10 @@ class Supervisor:
                 event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code, **found}
             )
         )
+
+
+def _messages(history: tuple[tuple[Role, str], ...]) -> tuple[ChatMessage, ...]:
+    return tuple(ChatMessage(role=role.value, text=text) for role, text in history)
 
 
 def _is_plain(untrusted_probes: tuple[Probe, ...]) -> bool:

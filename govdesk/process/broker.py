@@ -166,7 +166,7 @@ class Broker:
         return subprocess.Popen(
             [*env.command(), "--role", role, "--channel", str(descriptor), *arguments],
             pass_fds=(descriptor,),
-            env=env.for_worker(self._launch.environment),
+            env=env.for_worker(self._launch.environment, graphics="--gpu" in arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -226,7 +226,7 @@ class Broker:
                     case StartWorker():
                         self._stop_worker(poller)
                         if session.audit_end is None:
-                            self._start_worker(session)
+                            self._start_worker(session, frame.gpu)
                         else:
                             self._tell(session, session.audit_end)
                     case StopWorker():
@@ -244,9 +244,9 @@ class Broker:
             poller.unregister(session.channel)
             session.process.kill()
 
-    def _start_worker(self, session: _Session) -> None:
+    def _start_worker(self, session: _Session, gpu: str) -> None:
         ours, theirs = pair()
-        self._worker = self._start_role("worker", theirs.fileno())
+        self._worker = self._start_role("worker", theirs.fileno(), *(("--gpu", gpu) if gpu else ()))
         theirs.close()
         self._worker_pidfd = os.pidfd_open(self._worker.pid)
         self._tell(session, WorkerStarted(), (ours.fileno(),))

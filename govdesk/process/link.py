@@ -13,6 +13,7 @@ from govdesk.domain.frames import (
     AuditEnded,
     FromBroker,
     FromWorker,
+    GpuBackend,
     LockNow,
     Quit,
     Raise,
@@ -46,15 +47,18 @@ class BrokerLink:
             raise BugError("The broker did not say welcome.", code="broker.silent")
         return frame, (descriptors[0] if descriptors else None)
 
-    def start_worker(self) -> Channel[FromWorker]:
+    def start_worker(self, gpu: GpuBackend = "") -> Channel[FromWorker]:
         """A fresh worker's channel; the old worker, if any, is stopped.
+
+        Args:
+            gpu: the graphics backend whose devices it may use; empty: none.
 
         Raises:
             WorkerError: the broker could not start one.
             AuditClosedError: the audit writer ended, so nothing may run.
         """
         with self._talking:
-            self._channel.send(StartWorker())
+            self._channel.send(StartWorker(gpu=gpu))
             deadline = time.monotonic() + _BROKER_SECONDS
             while True:
                 if any(isinstance(frame, AuditEnded) for frame in self._aside):

@@ -30,11 +30,12 @@ _SCOPE_ABSTRACT_UNIX, _SCOPE_SIGNAL = 1, 2
 READ = _READ_FILE | _READ_DIR
 WRITE = READ | (_ABI_1 & ~_EXECUTE) | _REFER | _TRUNCATE
 EXECUTE = _EXECUTE | READ
+DEVICE = _READ_FILE | _WRITE_FILE | _IOCTL_DEV
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`rights` (READ, WRITE, EXECUTE) for all beneath `path`; a path that is not there gives no right."""
+    """`rights` (READ, WRITE, …) for all beneath `path`; a path that is not there gives no right."""
 
     path: Path
     rights: int

@@ -26,10 +26,11 @@ _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _AF_UNIX = 1
 _CLONE_THREAD = 0x00010000
+_IOCTL_TYPE_MASK = 0xFF00
 _CLONE_NAMESPACES = 0x7E020000  # new mount, cgroup, uts, ipc, user, pid and network namespaces
 
-# classic BPF: load word at absolute offset, jump if equal / greater-or-equal / any bit set, return
-_LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
+# classic BPF: load word at absolute offset, jump if equal / greater-or-equal / any bit set, and, return
+_LD, _JEQ, _JGE, _JSET, _AND, _RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _OFFSET_NR, _OFFSET_ARCH, _OFFSET_ARGS = (
     0,
     4,
@@ -58,6 +59,18 @@ def _allow_only(number: int, argument: int, values: tuple[int, ...]) -> list[byt
     body += [_jump(_JEQ, value, len(values) - at, 0) for at, value in enumerate(values)]
     body += [_statement(_RET, _ERRNO | errno.EPERM), _statement(_RET, _ALLOW)]
     return [_jump(_JEQ, number, 0, len(body)), *body]
+
+
+def _allow_ioctls(types: tuple[int, ...]) -> list[bytes]:
+    """EPERM unless an ioctl is one that everybody may make, or of one of the types: its second byte."""
+    exact = denied.IOCTLS_ALLOWED
+    allow_at = len(exact) + len(types) + 2  # from the first comparison to the answer that allows
+    body = [_statement(_LD, _OFFSET_ARGS + 8)]
+    body += [_jump(_JEQ, value, allow_at - at - 1, 0) for at, value in enumerate(exact)]
+    body += [_statement(_AND, _IOCTL_TYPE_MASK)]
+    body += [_jump(_JEQ, kind << 8, len(types) - at, 0) for at, kind in enumerate(types)]
+    body += [_statement(_RET, _ERRNO | errno.EPERM), _statement(_RET, _ALLOW)]
+    return [_jump(_JEQ, denied.IOCTL, 0, len(body)), *body]
 
 
 def _deny_values(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
@@ -114,6 +127,7 @@ def program(
     starts_programs: bool,
     only_process: int | None,
     own_files_only: bool,
+    ioctl_types: tuple[int, ...] = (),
 ) -> bytes:
     """The filter as bytes of `struct sock_filter` (8 each).
 
@@ -124,6 +138,7 @@ def program(
         only_process: the one process that may be signalled and rescheduled, this one; None leaves
             that open (the broker, whose filter its children inherit).
         own_files_only: what Landlock does not cover: attributes of files, truncation by name, shared memory.
+        ioctl_types: second bytes of the ioctls that a graphics driver makes, with `own_files_only`.
     """
     code = [
         _statement(_LD, _OFFSET_ARCH),
@@ -155,7 +170,7 @@ def program(
     if only_process is not None:
         code += _other_processes(only_process)
     if own_files_only:
-        code += _other_files()
+        code += _other_files(ioctl_types)
     code.append(_statement(_RET, _ALLOW))
     return b"".join(code)
 
@@ -172,13 +187,15 @@ def _other_processes(own: int) -> list[bytes]:
     return code + _deny_values(denied.FCNTL, 1, denied.FCNTL_OWNERS)
 
 
-def _other_files() -> list[bytes]:
+def _other_files(ioctl_types: tuple[int, ...]) -> list[bytes]:
     code: list[bytes] = []
     for number in denied.FILES.values():
         code += _answer(number, errno.EPERM)
     code += _answer(denied.OPENAT2, errno.ENOSYS)  # its flags lie behind a pointer too
     code += _truncate_only_what_may_be_written(denied.OPEN, 1)
     code += _truncate_only_what_may_be_written(denied.OPENAT, 2)
+    if ioctl_types:
+        return code + _allow_ioctls(ioctl_types)
     return code + _allow_only(denied.IOCTL, 1, denied.IOCTLS_ALLOWED)
 
 

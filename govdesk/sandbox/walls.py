@@ -11,6 +11,7 @@ from pathlib import Path
 
 from govdesk.domain.frames import Probe
 from govdesk.sandbox import landlock, seccomp, selftest
+from govdesk.sandbox.graphics import Opening
 
 
 class Wall(Enum):
@@ -24,6 +25,8 @@ class Wall(Enum):
     """Second stage of the window, and the terminal: no new socket, starts nothing."""
     CONFINED = "confined"
     """Worker and audit writer: sealed, only the files they were given, no memory shared with others."""
+    GRAPHICS = "confined, with a graphics device"
+    """A worker that computes on a graphics card: CONFINED but for what `graphics.opening` leaves open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +44,28 @@ _RIGHTS = {
     ),
     Wall.SEALED: _Rights(unix_sockets=False, listening=False, starts_programs=False, confined_files=False),
     Wall.CONFINED: _Rights(unix_sockets=False, listening=False, starts_programs=False, confined_files=True),
+    Wall.GRAPHICS: _Rights(unix_sockets=False, listening=False, starts_programs=False, confined_files=True),
 }
 
 
-def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = ()) -> None:
+NO_OPENING = Opening()
+
+
+def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Opening = NO_OPENING) -> None:
     """Put up the walls of a role, for good. Every thread is behind them.
 
     Args:
         wall: which.
         rules: the files a CONFINED role may touch, or the programs the BROKER may start.
+        graphics: what a GRAPHICS role may use besides; nothing for any other.
 
     Raises:
         WallError: a wall cannot be had.
     """
     rights = _RIGHTS[wall]
+    graphics = graphics if wall is Wall.GRAPHICS else NO_OPENING
     if rights.confined_files:
-        landlock.restrict(rules)
+        landlock.restrict((*rules, *graphics.rules()))
     elif wall is Wall.BROKER:
         landlock.restrict(rules, execute_only=True)
     seccomp.install(
@@ -66,6 +75,7 @@ def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = ()) -> None:
             starts_programs=rights.starts_programs,
             only_process=None if rights.starts_programs else os.getpid(),
             own_files_only=rights.confined_files,
+            ioctl_types=graphics.ioctl_types,
         )
     )
 
@@ -85,13 +95,15 @@ def prove(wall: Wall) -> tuple[Probe, ...]:
     return selftest.run(expected(wall))
 
 
-def raise_and_prove(wall: Wall, rules: tuple[landlock.Rule, ...] = ()) -> tuple[Probe, ...]:
+def raise_and_prove(
+    wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Opening = NO_OPENING
+) -> tuple[Probe, ...]:
     """Put up the walls, try them, refuse to go on when one is open.
 
     Raises:
         WallError: a wall cannot be had, or does not hold.
     """
-    raise_walls(wall, rules)
+    raise_walls(wall, rules, graphics)
     probes = prove(wall)
     selftest.require_closed(probes, expected(wall))
     return probes

@@ -1,4 +1,4 @@
-"""One loaded model: read a prompt, decode an answer, stop at once when asked."""
+"""One loaded model: read what is new of a prompt, decode an answer, stop at once when asked."""
 
 from __future__ import annotations
 
@@ -13,19 +13,36 @@ from govdesk.domain.frames import (
     AnswerDone,
     AnswerFailed,
     AnswerPiece,
+    ChatMessage,
+    Counted,
+    CountTokens,
     Generate,
     Loaded,
     LoadModel,
     PromptProgress,
+    ReadAhead,
+    ReadDone,
+    SetThreads,
+    Tune,
+    Tuned,
 )
-from govdesk.worker import limits
+from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
-from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
+from govdesk.worker.pace import Pace
+from govdesk.worker.sampling import GrammarRefusedError, sampler
+from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
+from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
+from govdesk.worker.tuning import measure
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
+AHEAD_BATCH_TOKENS = 128
+"""Reading ahead looks for other orders between so many tokens, as well as inside."""
+HELD_BACK_TOKENS = 4
+"""The end of a text that grows: a word that goes on is cut into other tokens."""
 Events = PromptProgress | AnswerPiece | AnswerDone | AnswerFailed
 
 
@@ -45,17 +62,23 @@ class Engine:
         order: context size, threads, batch.
 
     Raises:
-        LoadFailedError: `model.refused`, `model.no-context`, or a template's code.
+        LoadFailedError: `backend.no-cpu`, `gpu.no-device`, `model.refused`, `model.no-context`, or the code
+            of a template.
     """
 
     def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
         lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        try:
+            self.processor = backends.load_cpu()
+        except backends.BackendError as error:
+            raise LoadFailedError(error.code) from error
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
-        parameters.n_gpu_layers = 0
+        held = _place(parameters, order)  # the library reads them while it loads
         paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
         array = (ctypes.c_char_p * len(paths))(*paths)
         self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
+        del held
         if not self._model:
             raise LoadFailedError("model.refused")
         self.context_tokens = min(order.context_tokens, int(lib.llama_model_n_ctx_train(self._model)))
@@ -63,8 +86,11 @@ class Engine:
         settings = lib.llama_context_default_params()
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
-        settings.n_ubatch = order.batch_tokens
-        settings.n_threads = settings.n_threads_batch = order.threads
+        settings.n_ubatch = min(order.micro_batch_tokens, order.batch_tokens)
+        settings.n_seq_max = order.sequences
+        settings.kv_unified = True  # the sequences share the cells: one conversation may have them all
+        batch_threads = order.batch_threads or order.threads
+        settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
         if order.kv == "q8_0":
             settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
@@ -72,38 +98,53 @@ class Engine:
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
-        self._batch_tokens = order.batch_tokens
-        source = lib.llama_model_chat_template(self._model, None)
+        self.pace = Pace(self._set_threads, order.threads, batch_threads)
+        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
+        self._sequences = Sequences(
+            self._context, self._model, order.sequences, self.context_tokens, self._batch_tokens
+        )
+        self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
+        self._most_threads = max(order.threads, batch_threads)
+        source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
-        limits.bound_memory(order.threads)  # the library has what it needs; the template gets what is left
+        limits.bound_memory(self._most_threads)  # the library has what it needs; the template gets the rest
         try:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
             )
+            self._opening = self._template.opening()
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
+        self._vocabulary.keep_for_template(self._template.source)
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
-        return Loaded(context_tokens=self.context_tokens, template_sha384=self.template_sha384)
+        return Loaded(
+            context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
+        )
+
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
+        most = self._most_threads
+        self.pace.allow(max(1, min(order.threads, most)), max(1, min(order.batch_threads, most)))
+
+    def tune(self, order: Tune, stop: Callable[[], bool]) -> Tuned:
+        """Measure what numbers of threads give here, until `stop()` says so."""
+        most = self._most_threads
+        try:
+            return measure(order, self._sequences, Watch(self._context, stop), self._set_threads, most, stop)
+        finally:
+            self.pace.again()
 
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""
-        messages = tuple((message.role, message.text) for message in order.messages)
-        try:
-            prompt = self._vocabulary.prompt(self._template.render(messages), cancelled)
-        except TemplateFailedError as error:
-            yield AnswerFailed(turn=order.turn, code=error.code)
-            return
-        except TokenizeFailedError:
-            yield AnswerFailed(turn=order.turn, code="prompt.tokenize")
-            return
-        match prompt:
+        match self._prompt(order.messages, cancelled):
+            case str(code):
+                yield AnswerFailed(turn=order.turn, code=code)
             case Cancelled():
                 yield _done(order.turn, "cancelled", Run())
-                return
             case Full(tokens=count, estimated=estimated):
                 yield AnswerFailed(
                     turn=order.turn,
@@ -112,56 +153,168 @@ class Engine:
                     context_tokens=self.context_tokens,
                     estimated=estimated,
                 )
-                return
             case tokens:
                 yield from self._run(order, tokens, cancelled)
+
+    def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> Iterator[PromptProgress | ReadDone]:
+        """Read what is certain of the next prompt until `stop()` says so; what was read stays read.
+
+        Certain is what comes before the end of the last text, but for its last tokens: they may become
+        others with the next letter. What the template puts after it moves; it is counted, not read.
+        """
+        prompt, reused, run, estimated = 0, 0, Run(), False
+        match self._prompt(order.messages, stop):
+            case str(code):
+                pass
+            case Cancelled():
+                code = "cancelled"
+            case Full(tokens=count, estimated=estimated):
+                prompt, code = min(count, MAX_TOKENS), "context.full"
+            case whole:
+                tokens = whole[: self._certain(order.messages, whole)]
+                sequence = self._sequences.begin(order.conversation, tokens)
+                prompt, reused = len(whole), len(sequence.tokens)
+                watch = Watch(self._context, stop)
+                watch.switch(True)
+                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
+                try:
+                    code = yield from self._read(order.turn, sequence, tokens, run, stop, ahead)
+                finally:
+                    watch.switch(False)
+        yield ReadDone(
+            turn=order.turn,
+            prompt_tokens=prompt,
+            reused_tokens=reused,
+            read_tokens=run.read_tokens,
+            code="" if code == "ok" else code,
+            estimated=estimated,
+        )
+
+    def _certain(self, untold: tuple[ChatMessage, ...], tokens: tuple[int, ...]) -> int:
+        """How many of a growing prompt's tokens will not change any more; at least one."""
+        parts = self._template.render(tuple((message.role, message.text) for message in untold))
+        last = max((at for at, part in enumerate(parts) if not part.special), default=-1)
+        tail = sum(
+            len(self._vocabulary.tokenize(part.text.encode("utf-8", "replace"), special=part.special))
+            for part in parts[last + 1 :]
+        )
+        return max(1, len(tokens) - tail - HELD_BACK_TOKENS)
+
+    def count(self, order: CountTokens, cancelled: Callable[[], bool]) -> Counted:
+        """Count a history as a prompt; nothing is computed with it."""
+        match self._prompt(order.messages, cancelled):
+            case str(code):
+                return Counted(turn=order.turn, prompt_tokens=0, code=code)
+            case Cancelled():
+                return Counted(turn=order.turn, prompt_tokens=0, code="cancelled")
+            case Full(tokens=count, estimated=estimated):
+                return Counted(turn=order.turn, prompt_tokens=min(count, MAX_TOKENS), estimated=estimated)
+            case tokens:
+                return Counted(turn=order.turn, prompt_tokens=len(tokens))
+
+    def _prompt(
+        self, untold: tuple[ChatMessage, ...], cancelled: Callable[[], bool]
+    ) -> tuple[int, ...] | Full | Cancelled | str:
+        """The tokens of a history as a prompt, or why there are none (a code).
+
+        Args:
+            untold: the history.
+            cancelled: asked between stretches of it.
+        """
+        try:
+            parts = self._template.render(tuple((message.role, message.text) for message in untold))
+            tokens = self._vocabulary.prompt(parts, cancelled)
+        except TemplateFailedError as error:
+            return error.code
+        except TokenizeFailedError:
+            return "prompt.tokenize"
+        return tokens or "prompt.empty"
 
     def _run(
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> Iterator[Events]:
         run = Run(prompt_tokens=len(tokens))
-        lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        chosen_by = sampler(order, self._vocabulary.size)
+        try:
+            chosen_by = sampler(order, self._vocabulary)
+        except GrammarRefusedError:
+            yield AnswerFailed(turn=order.turn, code="grammar.invalid")
+            return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
+        self.pace.begin()
+
+        def between() -> bool:
+            self.pace.look()
+            return cancelled()
+
         try:
-            for token in tokens[-PENALTY_LAST_TOKENS:]:
-                lib.llama_sampler_accept(chosen_by, token)
-            code = yield from self._read(order.turn, tokens, run, cancelled)
+            chosen_by.know(tokens)
+            sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
+            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
                 code = yield from decode(
                     self._context,
+                    self._sequences,
+                    sequence,
                     self._vocabulary,
                     chosen_by,
                     watch,
-                    cancelled,
+                    between,
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                    thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
                 )
         finally:
             watch.switch(False)
-            lib.llama_sampler_free(chosen_by)
+            chosen_by.free()
         if code in {"end", "length", "cancelled"}:
             yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
+    def _set_threads(self, decode_with: int, read_with: int) -> None:
+        lib.llama_set_n_threads(self._context, decode_with, read_with)
+
     def _read(
-        self, turn: str, tokens: tuple[int, ...], run: Run, cancelled: Callable[[], bool]
-    ) -> Generator[Events, None, str]:
-        yield PromptProgress(turn=turn, done_tokens=0, total_tokens=len(tokens))
-        for start in range(0, len(tokens), self._batch_tokens):
-            chunk = tokens[start : start + self._batch_tokens]
-            array = (lib.llama_token * len(chunk))(*chunk)
-            result = lib.llama_decode(self._context, lib.llama_batch_get_one(array, len(chunk)))
-            if result == ABORTED or cancelled():
+        self,
+        turn: str,
+        sequence: Sequence,
+        tokens: tuple[int, ...],
+        run: Run,
+        stop: Callable[[], bool],
+        batch_tokens: int,
+    ) -> Generator[PromptProgress, None, str]:
+        """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
+        yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
+        while (start := len(sequence.tokens)) < len(tokens):
+            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
+            last = start + len(chunk) == len(tokens)
+            result = self._sequences.read(sequence, chunk, logits=last)
+            run.read_tokens += max(0, len(sequence.tokens) - start)
+            if result == ABORTED or (result == OK and stop()):
                 return "cancelled"
-            if result != 0:
+            if result != OK:
                 return "decode.failed"
-            run.read_tokens = start + len(chunk)
-            yield PromptProgress(turn=turn, done_tokens=run.read_tokens, total_tokens=len(tokens))
+            yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         return "ok"
+
+
+def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:
+    """Say where the layers go: to the devices of the order, or all to the processor.
+
+    Returns:
+        What the parameters point to.
+    """
+    chosen = devices.handles(order.devices)
+    if chosen is None or len(order.devices) != len(order.device_layers):
+        raise LoadFailedError("gpu.no-device")
+    listed = (ctypes.c_void_p * (len(chosen) + 1))(*chosen, None)
+    split = (ctypes.c_float * max(lib.llama_max_devices(), len(chosen)))(*order.device_layers)
+    parameters.n_gpu_layers = sum(order.device_layers)
+    parameters.devices = ctypes.cast(listed, ctypes.c_void_p)  # ended at once: the processor alone
+    parameters.tensor_split = split if chosen else None
+    return listed, split
 
 
 def _done(turn: str, reason: str, run: Run) -> AnswerDone:

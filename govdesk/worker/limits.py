@@ -6,15 +6,18 @@ import resource
 from pathlib import Path
 
 _MAX_OPEN_FILES = 64
+_MAX_OPEN_FILES_GRAPHICS = 512
+"""A graphics driver keeps its devices open several times, and a descriptor for what it shares with them."""
 _SPARE_BYTES = 512 * 1024 * 1024
 """For a history of the largest size, several times over, and for what a template makes of it."""
 _THREAD_BYTES = 16 * 1024 * 1024
 """A computing thread's stack and heap; they start with the first answer."""
 
 
-def forbid_files() -> None:
+def forbid_files(*, graphics: bool = False) -> None:
     """No file grows, and few are open."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    most = _MAX_OPEN_FILES_GRAPHICS if graphics else _MAX_OPEN_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 

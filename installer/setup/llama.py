@@ -1,4 +1,4 @@
-"""llama.cpp is built once for this processor, from the pinned source, with only what GovDesk loads.
+"""llama.cpp is built once from the pinned source with only what GovDesk loads, for this processor or for all.
 
 The source package's own build would compile 193 objects and then install libraries that were not
 asked for. So its Python part is made without any native build, and the two libraries `llama` and
@@ -12,9 +12,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from installer.setup import backends
+from installer.setup.backends import NATIVE, Part
 from installer.setup.commands import Commands, ninja_summary
 from installer.setup.environment import Environment
-from installer.setup.files import locked, scratch_folder, sha256_of_file, write_whole
+from installer.setup.files import locked, scratch_folder, sha256_of_file, sha256_of_parts, write_whole
 from installer.setup.native import (
     OPTIONS,
     PYTHON_PART,
@@ -23,7 +25,6 @@ from installer.setup.native import (
     build_key,
     copy_link_or_file,
     libraries,
-    libraries_and_wheel,
     processor,
     record,
     sound,
@@ -35,6 +36,8 @@ from installer.setup.native import (
 from installer.setup.report import Report, SetupError
 from installer.setup.stamps import Step
 
+NATIVE_PART = Part(NATIVE, OPTIONS, TARGETS, with_wheel=True)
+
 
 class Llama:
     """Obtains, builds, keeps and installs llama.cpp.
@@ -45,11 +48,19 @@ class Llama:
         environment: where it is installed; its build packages must be there.
         commands: runs pip, cmake and ninja.
         report: tells the person.
+        asked: the backends that this run was asked for; None: those that the environment has.
     """
 
     def __init__(
-        self, requirements: Path, cache: Path, environment: Environment, commands: Commands, report: Report
+        self,
+        requirements: Path,
+        cache: Path,
+        environment: Environment,
+        commands: Commands,
+        report: Report,
+        asked: tuple[str, ...] | None = None,
     ) -> None:
+        self._asked = asked
         self._requirements = requirements
         self._source = source_package(requirements.read_text())
         self._cache = cache
@@ -60,18 +71,38 @@ class Llama:
 
     def step(self) -> Step:
         """Build (or find in the cache) and install."""
-        key = self._key()
-        return Step("llama", "llama.cpp", key, lambda: self._install(key), self._installed)
+        kept = backends.read_choice(self._environment.stamps)
+        names = self._asked or kept.names
+        left_out: tuple[str, ...] = ()
+        if names == (NATIVE,):
+            wanted = {self._key(NATIVE_PART): NATIVE_PART}
+        else:
+            parts, left_out = backends.parts(names, self._commands.environment)
+            wanted = {self._key(part): part for part in parts}
+            if self._asked is None and kept.base == self._key(backends.CPU):
+                # the tools of a part need not be there again for it to stay
+                wanted = {key: wanted.get(key, Part(name, (), ())) for name, key in kept.keys.items()}
+        inputs = next(iter(wanted)) if names == (NATIVE,) else sha256_of_parts("backends 1", *sorted(wanted))
+        title = "llama.cpp" if names == (NATIVE,) else "llama.cpp with backends to load"
 
-    def _key(self) -> str:
+        def act() -> None:
+            for words in left_out:
+                self._report.say(f"  {words}")
+            self._install(wanted)
+
+        return Step("llama", title, inputs, act, self._installed)
+
+    def _key(self, part: Part) -> str:
         chosen = [
             self._commands.environment.get("CC") or "cc",
             self._commands.environment.get("CXX") or "c++",
         ]
         compilers = "".join(self._commands.answer([*words.split(), "--version"]) or "" for words in chosen)
-        cpu = processor(Path("/proc/cpuinfo").read_text())
+        cpu = processor(Path("/proc/cpuinfo").read_text()) if part.name == NATIVE else ""
         tools = self._requirements.with_name("build.txt").read_text()
-        return build_key(self._source, compilers, cpu, self._commands.environment, tools)
+        return build_key(
+            self._source, compilers, cpu, self._commands.environment, tools, part.options, part.targets
+        )
 
     @property
     def _pinned(self) -> dict[str, str]:
@@ -92,9 +123,9 @@ class Llama:
             return False
         return unchanged(folder, kept) and self._environment.has(self._pinned)
 
-    def _install(self, key: str) -> None:
-        built = self._built(key)
-        wheels = sorted(built.glob("*.whl"))
+    def _install(self, wanted: dict[str, Part]) -> None:
+        built = [self._built(key, part) for key, part in wanted.items()]
+        wheels = sorted(wheel for folder in built for wheel in folder.glob("*.whl"))
         self._environment.forget_damaged(self._pinned)
         self._environment.pip(
             "install",
@@ -104,27 +135,36 @@ class Llama:
         self._libraries.mkdir(exist_ok=True)
         for old in libraries(self._libraries):
             old.unlink()
-        for item in libraries_and_wheel(built):
-            if item.suffix != ".whl":
-                copy_link_or_file(item, self._libraries / item.name)
+        for item in (item for folder in built for item in libraries(folder)):
+            copy_link_or_file(item, self._libraries / item.name)
+        backends.write_choice(
+            self._environment.stamps,
+            {part.name: key for key, part in wanted.items()},
+        )
         write_whole(self._state, state(self._libraries).encode())
 
-    def _built(self, key: str) -> Path:
+    def _built(self, key: str, part: Part) -> Path:
         """The cache entry, built now if it is not there or not whole."""
         folder = self._cache / "build"
         entry = folder / key
         waiting = "another set-up is building llama.cpp; waiting for it"
         with locked(folder / f"{key}.lock", lambda: self._report.say(f"  {waiting}")):
             if sound(entry):
-                self._report.say("  llama.cpp was built before for this processor: taken from the cache")
+                whose = "for this processor" if part.name == NATIVE else f"({part.name})"
+                self._report.say(f"  llama.cpp was built before {whose}: taken from the cache")
                 return entry
             if entry.exists():
                 self._report.say("  the cached llama.cpp is damaged: built again")
                 shutil.rmtree(entry)
-            self._build(folder / f"{key}.work", entry)
+            if not part.targets:
+                raise SetupError(
+                    f"The {part.name} backend has to be built again, and what that takes is missing.",
+                    todo="Run `make backends` as you did the first time.",
+                )
+            self._build(folder / f"{key}.work", entry, part)
         return entry
 
-    def _build(self, work: Path, entry: Path) -> None:
+    def _build(self, work: Path, entry: Path, part: Part) -> None:
         """Build in a folder that stays when it is cut off, so that the next try goes on from there."""
         archive = self._archive()
         source, objects, result = work / "source", work / "objects", work / "result"
@@ -138,24 +178,25 @@ class Llama:
         todo = "Read the log (too little memory is the usual cause), then run the same command again."
         ninja = f"-DCMAKE_MAKE_PROGRAM={programs / 'ninja'}"
         self._commands.run(
-            [programs / "cmake", "-S", source, "-B", objects, "-G", "Ninja", ninja, *OPTIONS],
+            [programs / "cmake", "-S", source, "-B", objects, "-G", "Ninja", ninja, *part.options],
             failed="llama.cpp could not be configured",
             todo=todo,
             summary=lambda _: "configuring",
         )
         self._commands.run(
-            [programs / "ninja", "-C", objects, *TARGETS],
+            [programs / "ninja", "-C", objects, *part.targets],
             failed="llama.cpp could not be built",
             todo=todo,
             summary=_compiling,
         )
-        self._environment.pip(
-            "wheel",
-            ["--no-deps", "--no-build-isolation", "--no-index", *PYTHON_PART, "-w", result, archive],
-            failed="The Python part of llama.cpp could not be made",
-            todo=todo,
-        )
-        for library in sorted((objects / "bin").glob("lib*.so*")):
+        if part.with_wheel:
+            self._environment.pip(
+                "wheel",
+                ["--no-deps", "--no-build-isolation", "--no-index", *PYTHON_PART, "-w", result, archive],
+                failed="The Python part of llama.cpp could not be made",
+                todo=todo,
+            )
+        for library in sorted(path for name in part.kept for path in (objects / "bin").glob(name)):
             copy_link_or_file(library, result / library.name)
         record(result)
         result.replace(entry)

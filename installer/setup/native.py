@@ -90,14 +90,23 @@ def processor(cpuinfo: str) -> str:
 
 
 def build_key(
-    source: SourcePackage, compilers: str, cpu: str, environment: Mapping[str, str], tools: str
+    source: SourcePackage,
+    compilers: str,
+    cpu: str,
+    environment: Mapping[str, str],
+    tools: str,
+    options: tuple[str, ...] | None = None,
+    targets: tuple[str, ...] = TARGETS,
 ) -> str:
-    """Name of the cache entry: a hash of everything that the built libraries depend on."""
+    """Name of the cache entry: a hash of everything that the built libraries depend on.
+
+    `options`: CMake's, by default those of the native build; `cpu`: empty when the result fits any.
+    """
     variables = json.dumps({name: environment.get(name, "") for name in COMPILING}, sort_keys=True)
     parts = (
         source.sha256,
-        *OPTIONS,
-        *TARGETS,
+        *(OPTIONS if options is None else options),
+        *targets,
         *PYTHON_PART,
         compilers,
         cpu,

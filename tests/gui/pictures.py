@@ -140,7 +140,9 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
+    from govdesk.domain.ids import TurnId
     from govdesk.domain.models import RefusedLine
+    from govdesk.domain.turn import Cut, OldTurn, TooLong
     from govdesk.errors import ModelError, WorkerError
     from govdesk.gui import dialogs, model_dialogs, theme
     from govdesk.gui.window import Window
@@ -267,6 +269,23 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     until(lambda: not work.page.running)
     save(window, "chat-stopped")
     gate = threading.Event()
+    thoughts = ("The person wants **five lines**.\n\n", "1. Depth counts most.\n", "2. Then cranes, and so ")
+    found = (finding("US_SSN", 2, 10),)
+    made.chat.script = Script(
+        thinking=thoughts, thinking_findings=found, answer=("Vestmouth, for its depth.",), wait_for=gate
+    )
+    work.page.composer.box.setPlainText("Think it over.")
+    work.page.composer.send_button.click()
+    until(lambda: work.page._running is not None and work.page._running.parts)
+    work.page.transcript.views[-1].thinking.toggle.click()
+    save(window, "chat-thinking-open")
+    gate.set()
+    until(lambda: not work.page.running)
+    work.page.transcript.views[-1].thinking.toggle.setFocus()
+    save(window, "chat-thought-open")
+    work.page.transcript.views[-1].thinking.toggle.click()
+    save(window, "chat-thought-closed")
+    gate = threading.Event()
     made.chat.script = Script(answer=(), reading=((920, 2048),), wait_for=gate)
     work.page.composer.box.setPlainText("And the costs?")
     work.page.composer.send_button.click()
@@ -281,6 +300,29 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.composer.send_button.click()
     until(lambda: not work.page.running)
     save(window, "chat-denied")
+    work.page.composer.clear()
+    asked = (
+        "Which harbour should we choose, and why?",
+        "Compare the crane capacity of all three",
+        "And rail?",
+    )
+    oldest = tuple(OldTurn(text, time.time_ns() - 4 * 10**11) for text in (*asked, "Depths", "Tides", "Ice"))
+    full = TooLong(8890, 900, 8192, 256, freed_tokens=1310, oldest=oldest, to_summarise=oldest)
+    made.chat.script = Script(too_long=full)
+    work.page.composer.box.setPlainText("Write all of it up as a report of four pages.")
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    save(window, "chat-full")
+    made.chat.then = Script(answer=("Three harbours were compared; Vestmouth is the deepest.",))
+    made.chat.script = Script(cut=Cut(6, TurnId("any")))
+    work.page.full.summarise.click()
+    until(lambda: len(made.chat.prompts) > 1 and made.chat.summarised and not work.page.running)
+    save(window, "chat-summarised")
+    made.chat.script = Script(too_long=TooLong(9890, 9420, 8192, 256))
+    work.page.composer.box.setPlainText("Far too long.")
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    save(window, "chat-full-alone")
     work.page.composer.clear()
     todo = "Ask again; a new one is started."
     ended = WorkerError("The model's process ended.", kept="What came so far is kept.", todo=todo)

@@ -23,6 +23,7 @@ from govdesk.domain.turn import (
     Released,
     Role,
     Sampling,
+    Thinking,
     Usage,
 )
 from govdesk.errors import AuditClosedError, BugError, DiskFullError, UsageError, WorkerError
@@ -134,15 +135,21 @@ class Inference:
     cancelled: bool = False
     left: bool = False
     seen: tuple[tuple[Role, str], ...] = ()
+    sampling: Sampling | None = None
 
     def model(self) -> ModelInfo:
         return MODEL
 
     def answer(
-        self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling
+        self,
+        turn: TurnId,
+        history: tuple[tuple[Role, str], ...],
+        sampling: Sampling,
+        conversation: str = "",
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         self.log.steps.append("inference")
-        self.seen = history
+        self.seen, self.conversation = history, conversation
+        self.sampling = sampling
         try:
             yield Reading(1, 1)
             for piece in self.pieces:
@@ -151,7 +158,7 @@ class Inference:
                     return
                 if isinstance(piece, BaseException):
                     raise piece
-                yield Piece(str(piece))
+                yield piece if isinstance(piece, Piece) else Piece(str(piece))
             yield self.stopped
         except GeneratorExit:
             self.left = True
@@ -165,6 +172,9 @@ class Inference:
 class Store:
     log: Log
     rows: dict[str, list[str]] = field(default_factory=dict)
+    thoughts: dict[str, list[str]] = field(default_factory=dict)
+    thinking: dict[str, Thinking] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     prompts: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     open: tuple[TurnId, ...] = ()
@@ -179,10 +189,11 @@ class Store:
         done = [Message(Role.USER, prompt, TurnId("t"), 0) for prompt in self.prompts]
         return (*done, Message(Role.ASSISTANT, "", TurnId("t"), 0))
 
-    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns) -> None:
+    def begin_turn(self, conversation, turn, prompt, findings, marking, policy, now_utc_ns, cut) -> None:
         self.log.steps.append("store prompt")
         self.prompts.append(prompt)
         self.rows[turn] = []
+        self.thoughts[turn] = []
 
     def append_answer(self, turn: TurnId, text: str) -> None:
         if self.appends_that_fail:
@@ -191,12 +202,21 @@ class Store:
         self.log.steps.append("store answer")
         self.rows[turn].append(text)
 
-    def finish_turn(self, turn, outcome, findings, model, usage, record, now_utc_ns, code="") -> None:
+    def append_thinking(self, turn: TurnId, text: str) -> None:
+        if self.appends_that_fail:
+            self.appends_that_fail -= 1
+            raise self.append_error
+        self.thoughts[turn].append(text)
+
+    def finish_turn(
+        self, turn, outcome, findings, model, usage, record, now_utc_ns, code="", thinking=None
+    ) -> None:
         if self.finish_error is not None:
             raise self.finish_error
         self.log.steps.append("store outcome")
         assert turn not in self.outcomes
         self.outcomes[turn] = outcome
+        self.codes[turn], self.thinking[turn] = code, thinking
 
     def unfinished_turns(self) -> tuple[TurnId, ...]:
         return self.open
@@ -274,6 +294,15 @@ def test_an_answer_that_filled_the_context_says_so(line: Line) -> None:
     room = MODEL.context_tokens
     line.inference.stopped = Stopped("length", Usage(prompt_tokens=room - 2, answer_tokens=2))
     assert f"fills all {room:,} tokens" in _ended(line.run()).explanation
+
+
+def test_an_answer_that_only_repeated_itself_says_so_and_is_kept(line: Line) -> None:
+    line.inference.stopped = Stopped("loop", Usage(prompt_tokens=3, answer_tokens=300))
+    ended = _ended(line.run())
+    assert ended.outcome is Outcome.COMPLETED
+    assert ended.text
+    assert "over and over" in ended.explanation
+    assert line.audit.entries[-1].fields["rule"] == "loop"
 
 
 def test_no_record_no_inference(line: Line) -> None:

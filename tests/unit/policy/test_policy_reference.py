@@ -16,6 +16,7 @@ TABLES = {
     "consent.": policy.ConsentText,
     "session.": policy.SessionRules,
     "models.": policy.ModelRules,
+    "inference.": policy.InferenceRules,
     "audit.": policy.AuditRules,
     "redaction.<direction>.": policy.RedactionRules,
 }
@@ -24,8 +25,12 @@ TABLES = {
 def shown(value):
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, tuple | dict):
         return "empty" if not value else str(value)
     return f"`{value}`" if value != "" else "none"

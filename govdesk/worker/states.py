@@ -1,0 +1,155 @@
+"""What was read of a conversation, as bytes: written into and taken from a memfd of the trusted side, mapped.
+
+The bytes are a small header of ours (format, numbers of tokens, the tokens), and then the library's state of
+one sequence. Nothing in them is believed when they come back: format, lengths, each token and the library's
+own result are checked, and a state that is odd in anything is refused whole.
+
+The worker never holds a key: bytes leave and enter by descriptor, and what seals them is the other side.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+
+from llama_cpp import llama_cpp as lib
+
+from govdesk.domain.frames import StateRestored, StateSize, StateWritten
+from govdesk.worker.sequences import Sequence, Sequences
+
+_HEADER = struct.Struct("<8sIII")
+_MAGIC = b"GDSTATE\0"
+_VERSION = 1
+_TOKEN_BYTES = 4
+_FAILED = ctypes.c_void_p(-1).value
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+)  # fmt: skip
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+
+class States:
+    """The states of a context's sequences, by conversation.
+
+    Args:
+        context: the library's context.
+        sequences: its sequences.
+        vocabulary_tokens: the model's; no token of a state is beyond.
+        context_tokens: what fits.
+    """
+
+    def __init__(
+        self, context: lib.llama_context_p, sequences: Sequences, vocabulary_tokens: int, context_tokens: int
+    ) -> None:
+        self._context = context
+        self._sequences = sequences
+        self._vocabulary_tokens = vocabulary_tokens
+        self._context_tokens = context_tokens
+
+    def size(self, conversation: str) -> StateSize:
+        """How much was read of a conversation, and the bytes its state takes."""
+        sequence = self._sequences.of(conversation)
+        if sequence is None:
+            return StateSize(conversation=conversation, tokens=0, state_bytes=0)
+        return StateSize(
+            conversation=conversation, tokens=len(sequence.tokens), state_bytes=self._bytes(sequence)
+        )
+
+    def write(self, conversation: str, descriptor: int) -> StateWritten:
+        """Write what was read of a conversation into a memfd of exactly its size; else nothing."""
+        sequence, written = self._sequences.of(conversation), 0
+        if sequence is not None:
+            with contextlib.suppress(OSError):
+                written = self._write(sequence, descriptor)
+        return StateWritten(conversation=conversation, state_bytes=written)
+
+    def restore(self, conversation: str, descriptor: int) -> StateRestored:
+        """Take what was read of a conversation from a memfd; what was held of it before is dropped."""
+        self._sequences.forget(conversation)
+        tokens = 0
+        if conversation:
+            with contextlib.suppress(OSError):
+                tokens = self._restore(conversation, descriptor)
+        return StateRestored(conversation=conversation, tokens=tokens)
+
+    def forget(self, conversation: str) -> None:
+        """Drop what was read of a conversation."""
+        self._sequences.forget(conversation)
+
+    def _bytes(self, sequence: Sequence) -> int:
+        state = lib.llama_state_seq_get_size(self._context, sequence.number)
+        return _head_bytes(len(sequence.tokens)) + int(state)
+
+    def _write(self, sequence: Sequence, descriptor: int) -> int:
+        total, head = self._bytes(sequence), _head_bytes(len(sequence.tokens))
+        if os.fstat(descriptor).st_size != total:
+            return 0
+        with _mapped(descriptor, total, writable=True) as address:
+            ctypes.memmove(address, _head(sequence), head)
+            written = lib.llama_state_seq_get_data(
+                self._context, _at(address + head), total - head, sequence.number
+            )
+        return total if written == total - head else 0
+
+    def _restore(self, conversation: str, descriptor: int) -> int:
+        total = os.fstat(descriptor).st_size
+        if total <= _HEADER.size:
+            return 0
+        with _mapped(descriptor, total, writable=False) as address:
+            magic, version, count, among_many = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
+            head = _head_bytes(count)
+            if (magic, version) != (_MAGIC, _VERSION) or not 0 < count < self._context_tokens:
+                return 0
+            if head >= total or among_many > count:
+                return 0
+            tokens = array.array("i", ctypes.string_at(address + _HEADER.size, count * _TOKEN_BYTES)).tolist()
+            if not all(0 <= token < self._vocabulary_tokens for token in tokens):
+                return 0
+            target = self._sequences.empty_for(conversation, count)
+            taken = lib.llama_state_seq_set_data(
+                self._context, _at(address + head), total - head, target.number
+            )
+        if taken != total - head or not self._sequences.restored(target, conversation, tokens, among_many):
+            self._sequences.clear(target)
+            return 0
+        return int(count)
+
+
+def _head_bytes(tokens: int) -> int:
+    return _HEADER.size + tokens * _TOKEN_BYTES
+
+
+def _head(sequence: Sequence) -> bytes:
+    tokens = sequence.tokens
+    return (
+        _HEADER.pack(_MAGIC, _VERSION, len(tokens), sequence.among_many) + array.array("i", tokens).tobytes()
+    )
+
+
+def _at(address: int) -> object:
+    return ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8))
+
+
+@contextlib.contextmanager
+def _mapped(descriptor: int, length: int, *, writable: bool) -> Iterator[int]:
+    """The memfd's bytes at an address, for as long as the block lasts; no copy of them is made.
+
+    For reading the mapping is private: kernels before 6.7 do not share a memfd that is sealed against
+    writing. For writing it is shared, so it counts as no private memory of ours.
+    """
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    kind = mmap.MAP_SHARED if writable else mmap.MAP_PRIVATE
+    address = _libc.mmap(None, length, protection, kind, descriptor, 0)
+    if address is None or address == _FAILED:
+        raise OSError(ctypes.get_errno(), "mmap")
+    try:
+        yield address
+    finally:
+        _libc.munmap(address, length)

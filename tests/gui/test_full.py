@@ -1,0 +1,180 @@
+"""What does not fit is put before the person before anything is sent or cut; what was left out stays said."""
+
+from dataclasses import replace
+
+import pytest
+
+from govdesk.domain.ids import TurnId
+from govdesk.domain.turn import Cut, Message, OldTurn, Outcome, Role, TooLong, WhenFull
+from tests.fakes import Script, finding
+
+OLDEST = tuple(OldTurn(f"Question number {i} about ports", 1_700_000_000_000_000_000) for i in range(3))
+FULL = TooLong(4310, 900, 4096, 256, freed_tokens=1200, oldest=OLDEST, to_summarise=(*OLDEST, OLDEST[0]))
+ALONE = TooLong(9310, 8900, 4096, 256)
+
+
+def conversation(desk):
+    said = [(Role.USER, "first"), (Role.ASSISTANT, "one"), (Role.USER, "second"), (Role.ASSISTANT, "two")]
+    return desk.store.put("Ports", said)
+
+
+@pytest.fixture
+def full(qtbot, enter, desk, ask):
+    """A page on which a message did not fit."""
+
+    def make(too_long=FULL):
+        identity = conversation(desk)
+        window = enter(desk)
+        window.workspace.page.open(identity)
+        qtbot.waitUntil(lambda: len(window.workspace.page.transcript.views) == 4)
+        desk.chat.script = Script(too_long=too_long)
+        return ask(window, "the third"), window, identity
+
+    return make
+
+
+def said(page):
+    texts = [line.text() for line in page.full.lines if line.isVisibleTo(page)]
+    return page.full.what.text(), texts
+
+
+def settled(qtbot, window):
+    qtbot.waitUntil(lambda: not window.workspace.page.running and window.tasks.running == 0)
+
+
+def test_three_ways_are_offered_and_nothing_is_lost(full, desk):
+    page, _, identity = full()
+    assert page.full.isVisible()
+    what, lines = said(page)
+    assert "470 tokens too long" in what
+    assert "4,096" in what and "256" in what and "Nothing was sent or cut" in what
+    assert len(lines) == 3 and all("Question number" in line for line in lines)
+    assert page.full.drop.text() == "Leave out the 3 oldest turns (frees 1,200 tokens)"
+    assert page.full.summarise.text() == "Summarise the 4 oldest turns first"
+    assert page.composer.prompt == "the third"
+    assert len(page.transcript.views) == 4
+    assert len(desk.store.messages(identity)) == 4
+
+
+def test_leaving_out_sends_the_same_message_again_and_says_so(qtbot, full, desk):
+    page, window, _ = full()
+    desk.chat.script = Script(cut=Cut(3))
+    page.full.drop.click()
+    settled(qtbot, window)
+    assert desk.chat.prompts == ["the third", "the third"]
+    assert desk.chat.when_full == [WhenFull.STOP, WhenFull.DROP_OLDEST]
+    assert not page.full.isVisible()
+    assert page.composer.prompt == ""
+    assert "The model did not see the 3 oldest turns." in labels(page.transcript.views[4])
+
+
+def labels(view):
+    from PySide6.QtWidgets import QLabel
+
+    return [one.text() for one in view.findChildren(QLabel)]
+
+
+def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full, desk):
+    page, window, identity = full()
+    desk.chat.then = Script(answer=("Ports were compared.",))
+    desk.chat.script = Script(cut=Cut(4, TurnId("turn1")))
+    page.full.summarise.click()
+    assert page.composer.prompt == "the third"
+    qtbot.waitUntil(lambda: len(desk.chat.prompts) == 2)
+    settled(qtbot, window)
+    assert desk.chat.summarised == [(identity, 4)]
+    assert desk.chat.prompts == ["the third", "the third"]
+    assert desk.chat.when_full[-1] is WhenFull.STOP
+    views = page.transcript.views
+    assert len(views) == 8
+    assert any("summary of the 4 oldest turns" in text for text in labels(views[4]))
+    assert "You" not in labels(views[4])
+    assert "The model did not see the 4 oldest turns, but the summary of them." in labels(views[6])
+    assert page.composer.prompt == ""
+
+
+@pytest.mark.parametrize("how", [{"outcome": Outcome.FAILED, "answer": ()}, {"answer": ()}])
+def test_without_a_summary_nothing_is_sent(qtbot, full, desk, how):
+    page, window, _ = full()
+    desk.chat.then = Script(**how)
+    page.full.summarise.click()
+    settled(qtbot, window)
+    qtbot.wait(20)
+    assert desk.chat.prompts == ["the third"]
+    assert page.composer.prompt == "the third"
+
+
+def test_shorten_goes_back_to_the_box(full, desk):
+    page, _, _ = full()
+    page.full.shorten.click()
+    assert not page.full.isVisible()
+    assert page.composer.box.hasFocus()
+    assert page.composer.prompt == "the third"
+    assert desk.chat.prompts == ["the third"]
+
+
+def test_a_message_that_is_too_long_alone_has_one_way(full):
+    page, _, _ = full(ALONE)
+    what, lines = said(page)
+    assert "This message alone is 5,060 tokens too long" in what
+    assert lines == []
+    assert not page.full.drop.isVisible() and not page.full.summarise.isVisible()
+    assert page.full.shorten.isVisible()
+
+
+def test_more_turns_than_lines_are_counted(full):
+    page, _, _ = full(replace(FULL, oldest=OLDEST * 4))
+    _, lines = said(page)
+    assert len(lines) == 5
+    assert lines[-1] == "… and 8 more"
+
+
+def test_writing_on_or_going_elsewhere_takes_the_question_away(qtbot, full, desk):
+    page, window, _ = full()
+    page.composer.box.setPlainText("the third, shorter")
+    assert not page.full.isVisible()
+    desk.chat.script = Script(too_long=FULL)
+    page.composer.send_button.click()
+    settled(qtbot, window)
+    assert page.full.isVisible()
+    window.workspace.new()
+    assert not page.full.isVisible()
+
+
+def test_the_same_is_said_when_it_is_opened_again(qtbot, enter, desk):
+    cut = Cut(2, TurnId("s"))
+    messages = [
+        Message(Role.USER, "Summarise.", TurnId("s"), 1, "U", cut=cut),
+        Message(Role.ASSISTANT, "Short.", TurnId("s"), 1, "U", (), Outcome.COMPLETED, cut=cut),
+        Message(Role.USER, "And then?", TurnId("t"), 1, "U", (finding("US_SSN"),), cut=cut),
+        Message(Role.ASSISTANT, "Then.", TurnId("t"), 1, "U", (), Outcome.COMPLETED, cut=cut),
+    ]
+    identity = desk.store.put("Ports", messages)
+    window = enter(desk)
+    window.workspace.page.open(identity)
+    page = window.workspace.page
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 4)
+    assert any("summary of the 2 oldest turns" in text for text in labels(page.transcript.views[0]))
+    assert "The model did not see the 2 oldest turns, but the summary of them." in labels(
+        page.transcript.views[2]
+    )
+    assert "GovDesk" in labels(page.transcript.views[0])
+
+
+@pytest.mark.parametrize(("width", "height"), [(720, 480), (819, 614), (1280, 720)])
+def test_it_has_room_on_the_smallest_screen(qtbot, full, width, height):
+    page, window, _ = full(replace(FULL, oldest=OLDEST * 4))
+    window.resize(width, height)
+    qtbot.waitUntil(lambda: page.full.height() <= max(90, page.height() * 2 // 5))
+    assert (window.width(), window.height()) == (width, height)  # nothing asks for more
+    for part in (page.full, page.composer, page.composer.box):
+        corner = part.mapTo(window, part.rect().bottomRight())
+        assert window.rect().contains(corner)
+    assert page.full.geometry().bottom() < page.composer.geometry().top()
+    for way in (page.full.drop, page.full.summarise, page.full.shorten):
+        way.setFocus()
+        page.full.ensureWidgetVisible(way)
+        top = way.mapTo(page.full.viewport(), way.rect().topLeft())
+        assert page.full.viewport().rect().contains(top)
+    if height >= 614:
+        assert page.full.what.height() >= page.full.what.heightForWidth(page.full.what.width())
