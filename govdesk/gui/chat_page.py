@@ -281,7 +281,7 @@ class ChatPage(QWidget):
         note = self._note(running, event)
         if self._shown == event.conversation and not running.denied:
             answer = self._message(Role.ASSISTANT, event.text, event.turn)
-            self._messages += (replace(answer, outcome=event.outcome, thinking=event.thinking),)
+            self._messages += (replace(answer, outcome=event.outcome),)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
         if event.usage.prompt_tokens and not event.thinking.text:  # thinking is not given to the model again
