@@ -310,6 +310,7 @@ def test_a_try_that_fails_costs_only_itself(line, probe: Callable[[Worker], None
     made = line(probe, good)
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", ""]
+    assert (made.supervisor.graphics.code("vulkan") == "worker.hung") == (probe is hangs)
     assert made.ask()
     assert graphics_words.runs_on(made.supervisor.graphics).startswith(
         "the processor: the graphics card failed"

@@ -246,7 +246,9 @@ def worker():
 
 
 @pytest.mark.parametrize("gpu", ["", "cuda", "vulkan"])
-def test_a_worker_is_told_which_graphics_it_may_use(run: Callable[..., int], tmp_path: Path, gpu: str) -> None:
+def test_a_worker_is_told_which_graphics_it_may_use(
+    run: Callable[..., int], tmp_path: Path, gpu: str
+) -> None:
     told = f"""
 def session():
     made, *_ = link()
