@@ -22,6 +22,7 @@ from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.inference import Finding
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
@@ -168,7 +169,7 @@ class SessionDesk:
         """What the model computes on, in words."""
         return graphics_words.runs_on(self._graphics)
 
-    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+    def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
         return graphics_words.findings(self._graphics)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from govdesk.cli import doctor
-from govdesk.inference.graphics_words import Finding
+from govdesk.domain.inference import Finding
 
 
 def test_each_finding_is_a_check_that_stops_nothing() -> None:
