@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from govdesk.app import models, new_profile
+from govdesk.app import models, new_profile, prompt_cache
 from govdesk.app.rules import build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
@@ -25,7 +25,8 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import processor
+from govdesk.inference import graphics_words, processor
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
 from govdesk.inference.tuner import Tuner
 from govdesk.inference.tuning import Tunings, library_build
@@ -85,15 +86,18 @@ class SessionDesk:
         self._shelf = models.shelf(profile, self.policy)
         self._closing = threading.Event()
         self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
         self._inference = Supervisor(
             link,
             self._shelf.choose,
             self._audit.append,
             selftest.require_closed,
             tuned=self._tunings.threads,
+            graphics=self._graphics,
         )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
+        self._cache: prompt_cache.PromptCache | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
         self._started = False
         self._front = ""
@@ -132,6 +136,8 @@ class SessionDesk:
         """Wipe keys, close history, stop the worker, record the end; what is closed already is fine."""
         self._closing.set()
         self._session.lock(LockReason.QUIT)
+        if self._cache is not None:
+            self._cache.close()
         self._inference.stop()
         self._forget()
         if self._session.state is SessionState.LOCKING:
@@ -173,6 +179,15 @@ class SessionDesk:
         return models.RecordedModels(
             self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
         )
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        return graphics_words.runs_on(self._graphics)
+
+    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+        """Why a graphics card is used or not."""
+        return graphics_words.findings(self._graphics)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
@@ -265,6 +280,8 @@ class SessionDesk:
             with contextlib.suppress(AuditClosedError):
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
+        if self._cache is not None:
+            self._cache.begin()
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
         tuner = Tuner(self._inference, self._tunings, self._closing)
         threading.Thread(target=tuner.run, name="tune", daemon=True).start()
@@ -306,11 +323,14 @@ class SessionDesk:
         """What works on an open history; turns that a crash left open get their one outcome first."""
         store = EncryptedConversations(database)
         system_high = self.policy.policy.system_high
+        cache = prompt_cache.for_session(
+            self._inference, database, self.profile, self._audit, self._clock, self.policy
+        )
         chat = ChatService(
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
@@ -329,20 +349,21 @@ class SessionDesk:
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
             policy_stamp=self.policy.stamp,
             allowed=self.policy.policy.inference.read_ahead,
         )
-        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp)
+        self._cache = cache
+        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp, cache.deleted)
         return Unlocked(history, chat, drafts, ahead)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""
         database, keys = self._database, self._keys
-        self._database = self._keys = None
+        self._database = self._keys = self._cache = None
         try:
             if database is not None:
                 database.close()

@@ -49,7 +49,14 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
 
 def _run(parsed: argparse.Namespace, desk: Desk) -> int:
     model = _model(desk)  # starts the worker, whose self-test is part of the report
-    checks = [*_network(desk.probes), model, *_computing(desk), *_policy(desk), *_machine(desk)]
+    checks = [
+        *_network(desk.probes),
+        model,
+        *_computing(desk),
+        *_graphics(desk),
+        *_policy(desk),
+        *_machine(desk),
+    ]
     ok = all(check.ok for check in checks if check.severity == "cat1")
     if parsed.json:
         print(msgspec.json.encode({"schema": 1, "ok": ok, "checks": checks}).decode())
@@ -82,6 +89,7 @@ def _model(desk: Desk) -> Check:
     except KnownError as error:
         return Check("model", ok=False, severity="cat1", found=error.what, advice=error.todo)
     found = f"{model.name}, {model.context_tokens} tokens of context, SHA-384 {model.digest[:16]}…"
+    found += f"; runs on {desk.runs_on}"
     return Check("model", ok=True, severity="cat1", found=found)
 
 
@@ -135,6 +143,14 @@ def _tuning(tuning: Tuning | None) -> str:
         f"{tuning.threads} threads to answer ({1e6 / tuning.token_microseconds:.0f} tokens/s at best), "
         f"{tuning.batch_threads} to read ({1e6 / tuning.read_microseconds:.0f} tokens/s), measured {day}"
     )
+
+
+def _graphics(desk: Desk) -> list[Check]:
+    """Why a graphics card is used or not: never more than advice, for every model runs without one."""
+    return [
+        Check(finding.id, ok=finding.ok, severity="cat3", found=finding.found, advice=finding.advice)
+        for finding in desk.graphics_findings()
+    ]
 
 
 def _policy(desk: Desk) -> list[Check]:

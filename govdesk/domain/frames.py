@@ -72,7 +72,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LoadModel(_Frame, frozen=True):
     """Load the model whose descriptors, one per file in order, ride on this frame (SCM_RIGHTS).
 
-    `batch_threads` 0: as many as `threads`. `template`: the manifest's own, in place of the file's.
+    `batch_threads` 0: as many as `threads`. `kv`: how keys and values are kept. `template`: the manifest's
+    own, in place of the file's.
     `device_layers`: how many of the last layers, the output among them, go to each of `devices`.
     """
 
@@ -82,7 +83,7 @@ class LoadModel(_Frame, frozen=True):
     batch_tokens: int = 512
     micro_batch_tokens: int = 512
     sequences: int = 4
-    kv: str = "f16"
+    kv: Literal["f16", "q8_0"] = "f16"
     template: str = ""
     devices: tuple[str, ...] = ()
     device_layers: tuple[int, ...] = ()
@@ -127,7 +128,8 @@ class Generate(_Frame, frozen=True):
 class ReadAhead(_Frame, frozen=True):
     """Read what is certain of the next prompt, at low priority: this history, whose last text may grow.
 
-    Answered by `ReadDone`; a `Cancel` of the same turn id stops it, and what was read so far stays read.
+    Answered by `PromptProgress`, then `ReadDone`; a `Cancel` of the same turn id stops it, and what was
+    read so far stays read.
     """
 
     turn: str

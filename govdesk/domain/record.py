@@ -36,6 +36,9 @@ class Event(Enum):
     RENAME = "rename"
     DELETE = "delete"
     HISTORY_CLEAN = "history.clean"
+    STATE_SAVE = "state.save"
+    STATE_RESTORE = "state.restore"
+    STATE_FORGET = "state.forget"
     DRAFT_KEEP = "draft.keep"
     DRAFT_READ = "draft.read"
 

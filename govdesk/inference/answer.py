@@ -36,8 +36,11 @@ class Hearing:
         self._context_tokens = context_tokens
         self._max_tokens = min(max_tokens, context_tokens)
         self._read = -1
+        self._reused = 0
+        """Where the reading began: so many tokens were read before."""
         self._total: int | None = None
         self._pieces = 0
+        self._answered = False
         self._tokens = 0
         self._characters = 0
         self._started = time.monotonic()
@@ -64,6 +67,9 @@ class Hearing:
         total = frame.total_tokens if self._total is None else self._total
         _require(frame.total_tokens == total <= self._context_tokens)
         _require(self._read < frame.done_tokens <= total)
+        if self._total is None:
+            _require(frame.done_tokens < total)  # at least the last token is read: it chooses the first
+            self._reused = frame.done_tokens
         self._read, self._total = frame.done_tokens, total
         return Reading(frame.done_tokens, frame.total_tokens)
 
@@ -74,15 +80,22 @@ class Hearing:
         self._pieces += 1
         self._tokens += frame.tokens
         self._characters += len(frame.text)
-        # each piece has a token of its own, but for the rest of a character that the answer ends in
-        _require(self._pieces <= self._max_tokens + 1 and self._tokens <= self._max_tokens)
+        # a piece has a token of its own, but for the rest that an answer ends in; one token may end the
+        # thinking and begin the answer, and what waited to be told apart may come behind both
+        _require(self._pieces <= self._max_tokens + 3 and self._tokens <= self._max_tokens)
+        _require(not (frame.thinking and self._answered))  # thinking comes before the answer
+        self._answered = not frame.thinking
         _require(self._characters <= self._max_tokens * MAX_TOKEN_CHARACTERS)
-        return Piece(frame.text)
+        return Piece(frame.text, frame.thinking)
 
     def _done(self, frame: AnswerDone) -> Stopped:
         _require(frame.reason in _REASONS)
         _require(self._read == self._total or frame.reason == "cancelled")
         _require(frame.read_tokens <= frame.prompt_tokens <= self._context_tokens)
+        if self._total is not None:
+            left = self._total - self._reused
+            _require(frame.prompt_tokens == self._total)
+            _require(frame.read_tokens == left if self._read == self._total else frame.read_tokens <= left)
         _require(self._tokens <= frame.answer_tokens <= self._max_tokens)
         usage = Usage(
             prompt_tokens=frame.prompt_tokens,

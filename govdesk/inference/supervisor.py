@@ -13,7 +13,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -22,8 +23,11 @@ from govdesk.domain.frames import (
     Cancel,
     ChatMessage,
     CountTokens,
+    Devices,
     FromWorker,
     Generate,
+    GpuBackend,
+    ListDevices,
     Loaded,
     LoadFailed,
     LoadModel,
@@ -43,13 +47,18 @@ from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
 from govdesk.inference import failures, reading, store, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.prompt_states import Ask
 from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
+_T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
+PROBE_SECONDS = 30.0
+"""Longest a graphics driver may take to start and to multiply two small matrices."""
 STOP_SECONDS = 3.0
 """The broker's ladder takes less."""
 SILENCE_SECONDS = 120.0
@@ -80,8 +89,8 @@ class WorkerChannel(Protocol):
 class Broker(Protocol):
     """What the supervisor needs of the broker (`govdesk.process.link.BrokerLink`)."""
 
-    def start_worker(self) -> WorkerChannel:
-        """A fresh worker's channel."""
+    def start_worker(self, gpu: GpuBackend = "") -> WorkerChannel:
+        """A fresh worker's channel; `gpu`: the graphics backend that it may use."""
 
     def stop_worker(self) -> None:
         """Stop the worker by the ladder."""
@@ -100,6 +109,7 @@ class Supervisor:
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
         plan: how a model is to be loaded on this machine now.
         tuned: what was measured to suit a model on this machine, if it was.
+        graphics: whether it may compute on a graphics card; by default it may not.
     """
 
     def __init__(
@@ -110,7 +120,9 @@ class Supervisor:
         require_closed: Callable[[tuple[Probe, ...]], None],
         plan: Callable[[Manifest], LoadModel] = default_plan,
         tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
+        graphics: Graphics | None = None,
     ) -> None:
+        self.graphics = graphics or Graphics()
         self._broker = broker
         self._find_model = find_model
         self._record = record
@@ -119,6 +131,7 @@ class Supervisor:
         self._tuned = tuned
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
+        self._loading: tuple[LoadModel, str, str] | None = None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
@@ -226,9 +239,9 @@ class Supervisor:
             if not wanted():  # looked at after a stop can find it: a stop is never lost between the two
                 return None
             order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
-            frame = self._exchange(channel, order)
-            cancelled = self._cancelled_at is not None
-            return reading.read(frame, turn, info.context_tokens, cancelled=cancelled)
+            hearing = reading.ReadHearing(turn, info.context_tokens)
+            last = self._exchange(channel, order, goes_on=hearing.goes_on)
+            return hearing.end(last, cancelled=self._cancelled_at is not None)
         except GarbageError:
             raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
         finally:
@@ -262,21 +275,82 @@ class Supervisor:
         if channel is not None and self._info is not None:
             self._send(channel, order)
 
-    def loaded(self) -> ModelInfo | None:
+    def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded now, if one is."""
         return self._info
 
-    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead | Tune) -> FromWorker:
-        """One order that has one frame for an answer; left before that, the worker's state is unknown."""
+    def _exchange(
+        self,
+        channel: WorkerChannel,
+        order: msgspec.Struct,
+        descriptors: tuple[int, ...] = (),
+        patience_seconds: float = SILENCE_SECONDS,
+        goes_on: Callable[[FromWorker], bool] = lambda _: False,
+    ) -> FromWorker:
+        """One order and the frame that ends it; left before that, the worker's state is unknown.
+
+        `goes_on` hears each frame, and says whether another one follows.
+        """
         heard = False
         try:
-            self._order(channel, order)
-            frame = self._next(channel, SILENCE_SECONDS)
+            self._order(channel, order, descriptors)
+            while goes_on(frame := self._next(channel, patience_seconds)):
+                pass
             heard = True
+        except GarbageError:
+            heard = True  # it is stopped for that, and on record
+            raise
         finally:
             if not heard and self._channel is channel:
                 self.stop()
         return frame
+
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        """How the loaded model was loaded, its digest and its template's; None while none is."""
+        return self._loading if self._info is not None else None
+
+    def aside(
+        self,
+        work: Callable[[ModelInfo, Ask], _T],
+        *,
+        wait_seconds: float,
+        patience_seconds: float,
+    ) -> _T | None:
+        """Do something with the loaded worker while it does nothing else; None when it is not to be had.
+
+        Args:
+            work: gets the loaded model, and a way to send one order and hear one frame.
+            wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
+            patience_seconds: longest that the worker may be silent after an order.
+
+        Raises:
+            WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
+        """
+        if wait_seconds:
+            self.stop_reading()
+        if not self._one_order.acquire(timeout=wait_seconds):
+            return None
+        try:
+            channel, info = self._channel, self._info
+            if channel is None or info is None:
+                return None
+            ask = partial(self._exchange, channel, patience_seconds=patience_seconds)
+            try:
+                return work(info, ask)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._one_order.release()
+
+    def tell(self, order: msgspec.Struct) -> None:
+        """Tell the worker, if there is one, what needs no answer; it is done after what it does now.
+
+        Raises:
+            WorkerError: it is gone; the next call starts a fresh one.
+        """
+        if (channel := self._channel) is not None and self._info is not None:
+            self._send(channel, order)
 
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
@@ -325,14 +399,16 @@ class Supervisor:
             self._turn = self._cancelled_at = None
             self._reading = False
 
-    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead | Tune) -> None:
+    def _order(
+        self, channel: WorkerChannel, order: msgspec.Struct, descriptors: tuple[int, ...] = ()
+    ) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
-        self._send(channel, order)
+        self._send(channel, order, descriptors)
         with self._state:
             self._ordered = True
-            cancelled = self._cancelled_at is not None
-        if cancelled:
-            self._send(channel, Cancel(turn=order.turn))
+            turn = self._turn if self._cancelled_at is not None else None
+        if turn is not None:
+            self._send(channel, Cancel(turn=turn))
 
     def stop(self) -> None:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
@@ -353,14 +429,16 @@ class Supervisor:
             raise
         try:
             self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
-            self._channel = channel = self._broker.start_worker()
-            self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, opened.descriptors)
-            loaded = self._next(channel, LOAD_SECONDS)
-            info = self._loaded(model, channel, loaded, order.context_tokens)
-            if (threads := self._tuned(info.digest)) is not None:
-                self._send(channel, threads)
+            gpu = self.graphics.choose(self._probe)
+            info = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            if info is None:
+                self._channel = self._broker.start_worker()
+                self._prove_walls(self._channel)
+                info = self._load(model, opened, order)
+            self._loading = (order, info.digest, model.manifest.template_sha384)
+            if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
+                self._send(self._channel, threads)
             self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays
@@ -368,6 +446,55 @@ class Supervisor:
         finally:
             store.close_all(opened.descriptors)
         return info
+
+    def _load(self, model: Model, opened: store.Opened, order: LoadModel) -> ModelInfo:
+        """Have the worker that was started load the model."""
+        channel = self._channel
+        if channel is None:  # stopped in between
+            raise words.stopped()
+        self._send(channel, order, opened.descriptors)
+        return self._loaded(model, channel, self._next(channel, LOAD_SECONDS), order.context_tokens)
+
+    def _load_on_graphics(
+        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
+    ) -> ModelInfo | None:
+        """Load it on a graphics card; None when that failed, which is recorded and can be explained."""
+        try:
+            placed = self.graphics.place(gpu, self._devices(gpu, compute=False), opened.facts, order)
+            code = self.graphics.code(gpu)
+            if placed.devices:
+                layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
+                self._record(_model_entry(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
+                return self._load(model, opened, placed)
+        except (WorkerError, ModelError) as error:
+            if error.code == words.stopped().code:
+                raise
+            code = error.code
+            self.graphics.failed(gpu, code)
+        self.stop()
+        self._record(_model_entry(model, "failure", {"backend": gpu, "code": code}))
+        return None
+
+    def _probe(self, gpu: GpuBackend) -> Devices:
+        """Try a graphics backend in a worker of its own: what hangs or crashes there costs only that."""
+        try:
+            return self._devices(gpu, compute=True)
+        except WorkerError as error:
+            if error.code == words.stopped().code:
+                raise
+            return Devices(devices=(), code=error.code)
+        finally:
+            self.stop()
+
+    def _devices(self, gpu: GpuBackend, *, compute: bool) -> Devices:
+        """Start a worker that may use this backend, and ask it what is there."""
+        self._channel = channel = self._broker.start_worker(gpu)
+        self._prove_walls(channel)
+        self._send(channel, ListDevices(compute=compute))
+        found = self._next(channel, PROBE_SECONDS)
+        if not isinstance(found, Devices):
+            raise self._broken(channel, "answered a question for devices otherwise", "worker.garbage")
+        return found
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
         match loaded:

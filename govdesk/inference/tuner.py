@@ -24,7 +24,7 @@ _MAX_TRIES = 20
 class Worker(Protocol):
     """What it needs of the supervisor."""
 
-    def loaded(self) -> ModelInfo | None:
+    def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded."""
 
     def tune(self, order: Tune) -> Tuned | None:
@@ -57,7 +57,7 @@ class Tuner:
 
     def step(self) -> bool:
         """Measure if this is the moment; True when there is a result for the loaded model."""
-        info = self._worker.loaded()
+        info = self._worker.model_loaded()
         if info is None:
             return False
         if self._tunings.of(info.digest) is not None:
@@ -68,7 +68,7 @@ class Tuner:
         self._tries[info.digest] = tries + 1
         order = self._tunings.order(f"tune-{secrets.token_hex(8)}")
         tuned = self._worker.tune(order)
-        if tuned is None or self._worker.loaded() != info:
+        if tuned is None or self._worker.model_loaded() != info:
             return False
         kept = self._tunings.keep(info.digest, tuned, order, int(time.time()))
         if kept is None:

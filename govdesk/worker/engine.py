@@ -92,6 +92,9 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        if order.kv == "q8_0":
+            settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
+            settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
@@ -153,7 +156,7 @@ class Engine:
             case tokens:
                 yield from self._run(order, tokens, cancelled)
 
-    def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> ReadDone:
+    def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> Iterator[PromptProgress | ReadDone]:
         """Read what is certain of the next prompt until `stop()` says so; what was read stays read.
 
         Certain is what comes before the end of the last text, but for its last tokens: they may become
@@ -175,10 +178,10 @@ class Engine:
                 watch.switch(True)
                 ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, ahead))
+                    code = yield from self._read(order.turn, sequence, tokens, run, stop, ahead)
                 finally:
                     watch.switch(False)
-        return ReadDone(
+        yield ReadDone(
             turn=order.turn,
             prompt_tokens=prompt,
             reused_tokens=reused,
@@ -295,15 +298,6 @@ class Engine:
                 return "decode.failed"
             yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         return "ok"
-
-
-def _end_of(steps: Generator[PromptProgress, None, str]) -> str:
-    """Take all steps; what they come to."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return str(end.value)
 
 
 def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:

@@ -102,7 +102,8 @@ class Service:
                 for event in engine.answer(frame, self._watch(frame.turn, yields=False)):
                     self._channel.send(event)
             case ReadAhead(), []:
-                self._channel.send(engine.read_ahead(frame, self._watch(frame.turn, yields=True)))
+                for step in engine.read_ahead(frame, self._watch(frame.turn, yields=True)):
+                    self._channel.send(step)
             case CountTokens(), []:
                 self._channel.send(engine.count(frame, self._watch(frame.turn, yields=False)))
             case SaveState(), []:

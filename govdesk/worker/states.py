@@ -105,12 +105,9 @@ class States:
         with _mapped(descriptor, total, writable=False) as address:
             magic, version, count, among_many = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
             head = _head_bytes(count)
-            if (
-                magic != _MAGIC
-                or version != _VERSION
-                or not 0 < count < self._context_tokens
-                or head >= total
-            ):
+            if (magic, version) != (_MAGIC, _VERSION) or not 0 < count < self._context_tokens:
+                return 0
+            if head >= total or among_many > count:
                 return 0
             tokens = array.array("i", ctypes.string_at(address + _HEADER.size, count * _TOKEN_BYTES)).tolist()
             if not all(0 <= token < self._vocabulary_tokens for token in tokens):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from govdesk.domain.frames import Timing, Tuned
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
+from govdesk.inference.graphics_words import Finding
 from govdesk.inference.processor import Processor
 from govdesk.inference.tuning import Tunings
 
@@ -92,3 +94,16 @@ def test_a_busy_workstation_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert "slower" in check.advice
     monkeypatch.setattr(Others, "used", None)
     assert "compute.others" not in _checks(desk)
+
+
+def test_each_finding_is_a_check_that_stops_nothing() -> None:
+    found = (
+        Finding("gpu.policy", ok=True, found="policy says auto"),
+        Finding("gpu.device", ok=False, found="no graphics device for Vulkan", advice="Look at it."),
+    )
+    checks = doctor._graphics(SimpleNamespace(graphics_findings=lambda: found))
+    assert [(check.id, check.ok, check.found, check.advice) for check in checks] == [
+        ("gpu.policy", True, "policy says auto", ""),
+        ("gpu.device", False, "no graphics device for Vulkan", "Look at it."),
+    ]
+    assert {check.severity for check in checks} == {"cat3"}

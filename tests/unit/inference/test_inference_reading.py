@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.domain.frames import AnswerPiece, Cancel, Counted, CountTokens, ReadAhead, ReadDone
+from govdesk.domain.frames import (
+    AnswerPiece,
+    Cancel,
+    Counted,
+    CountTokens,
+    PromptProgress,
+    ReadAhead,
+    ReadDone,
+)
 from govdesk.domain.ids import TurnId
 from govdesk.domain.inference import Count, Read, Stopped
 from govdesk.domain.turn import Role
@@ -52,6 +60,23 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
     assert read(line) == Read(30, 10, 16)
 
 
+def test_a_reading_that_goes_on_is_not_silent(tmp_path: Path, monkeypatch) -> None:
+    """Each stretch that was read starts the patience again."""
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.5)
+
+    def script(worker: Worker) -> None:
+        worker.hello()
+        worker.load()
+        worker.channel.receive(10)
+        for read_so_far in range(0, 24, 4):
+            worker.send(PromptProgress(turn="t", done_tokens=read_so_far, total_tokens=26))
+            time.sleep(0.15)
+        worker.send(ReadDone(turn="t", prompt_tokens=30, reused_tokens=0, read_tokens=26))
+        worker.until_closed()
+
+    assert read(Line(tmp_path, script)) == Read(30, 0, 26)
+
+
 def test_what_is_not_wanted_any_more_is_not_sent(tmp_path: Path) -> None:
     sent: list[object] = []
 
@@ -85,6 +110,9 @@ def test_a_prompt_that_is_too_long_is_counted_and_not_read(tmp_path: Path) -> No
         ReadDone(turn="t", prompt_tokens=65, reused_tokens=0, read_tokens=65),
         ReadDone(turn="t", prompt_tokens=65, reused_tokens=1, read_tokens=0, code="context.full"),
         Counted(turn="t", prompt_tokens=3),
+        PromptProgress(turn="t", done_tokens=3, total_tokens=65),
+        PromptProgress(turn="t", done_tokens=3, total_tokens=2),
+        PromptProgress(turn="x", done_tokens=3, total_tokens=4),
         AnswerPiece(turn="t", text="a", tokens=1),
     ],
 )

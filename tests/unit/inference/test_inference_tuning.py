@@ -147,7 +147,7 @@ class FakeWorker:
         self.orders: list[Tune] = []
         self.set: list[SetThreads] = []
 
-    def loaded(self) -> ModelInfo | None:
+    def model_loaded(self) -> ModelInfo | None:
         return self.info
 
     def tune(self, order: Tune) -> Tuned | None:
