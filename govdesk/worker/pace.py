@@ -13,7 +13,7 @@ from collections.abc import Callable
 from govdesk.process.others import Others
 
 LOOK_SECONDS = 0.5
-"""How often it is looked; one look costs tens of microseconds."""
+"""How often it is looked; one look costs well under a millisecond."""
 _MARGIN = 0.6
 """Of a processor: less than this is no reason to change."""
 _QUIET_LOOKS = 2

@@ -48,6 +48,8 @@ def test_a_loop_of_the_longest_phrase_is_noticed_and_of_a_longer_one_is_not() ->
         "\n".join(f"| {row} | 0 | 0 | 0 | 0 |" for row in range(200)),
         "Again and again. " * (MIN_TIMES - 1) + PROSE,
         "".join(f"{number} " for number in range(2000)),
+        "".join(f"{PROSE[row * 31 : row * 31 + 60]}, as in every row of this table.\n" for row in range(100)),
+        PROSE[:300] * (MIN_TIMES - 1),
         "",
     ],
 )

@@ -82,6 +82,13 @@ def test_it_does_not_flutter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(paced.set) == changes
 
 
+def test_half_a_processor_is_no_reason_in_either_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    paced = Paced(monkeypatch, 2, 2)
+    assert paced.after(0.55, looks=10) == 2
+    assert paced.after(1.0) == 1
+    assert paced.after(0.45, looks=10) == 1
+
+
 def test_our_own_window_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     paced = Paced(monkeypatch, 2, 2)
     assert paced.after(0.35, looks=10) == 2
