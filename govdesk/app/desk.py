@@ -21,6 +21,7 @@ from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.inference import Finding
 from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
@@ -185,7 +186,7 @@ class SessionDesk:
         """What the model computes on, in words."""
         return graphics_words.runs_on(self._graphics)
 
-    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+    def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
         return graphics_words.findings(self._graphics)
 

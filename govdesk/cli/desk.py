@@ -10,10 +10,10 @@ from govdesk.chat.ports import Ahead, AuditLog, Drafts, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
+from govdesk.domain.inference import Finding
 from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
-from govdesk.inference.graphics_words import Finding
 
 
 class Chat(Protocol):

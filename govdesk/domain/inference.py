@@ -1,4 +1,4 @@
-"""What one answer of the model is made of, on the trusted side and before redaction."""
+"""What one answer of the model is made of, on the trusted side and before redaction; and what computes it."""
 
 from __future__ import annotations
 
@@ -44,3 +44,13 @@ class Read:
     read_tokens: int
     cancelled: bool = False
     estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a graphics card is used or not, one check: `id` as in `gpu.device`, what was found, what to do."""
+
+    id: str
+    ok: bool
+    found: str
+    advice: str = ""

@@ -119,8 +119,14 @@ class Graphics:
         )
 
     def opened(self, backend: GpuBackend) -> dict[str, str | bool | int | dict[str, int] | None]:
-        """What the record says of the wider walls: the backend, and the devices that they leave open."""
-        return {"backend": backend, "nodes": {str(node): 1 for node in self._statuses[backend].look.nodes}}
+        """What the record says of the wider walls: the backend, and what they leave open for it."""
+        opening = self._statuses[backend].look.opening
+        return {
+            "backend": backend,
+            "nodes": {str(node): 1 for node in opening.nodes},
+            "files": {str(path): 1 for path in opening.files},
+            "ioctl_types": {str(kind): 1 for kind in opening.ioctl_types},
+        }
 
     def code(self, backend: GpuBackend) -> str:
         """Why this backend is not used; empty when nothing speaks against it."""

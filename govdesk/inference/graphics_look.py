@@ -36,6 +36,7 @@ class Look:
         usable: those of them that this account may open.
         driver: the driver's files that were found; empty: none.
         stamp: changes with the driver.
+        opening: what a worker's walls would leave open for it.
     """
 
     backend: GpuBackend
@@ -44,6 +45,7 @@ class Look:
     usable: tuple[Path, ...]
     driver: tuple[Path, ...]
     stamp: str
+    opening: graphics.Opening = graphics.CLOSED
 
 
 def look(
@@ -61,7 +63,8 @@ def look(
         may_use: whether this account may open a device.
     """
     folder = backends or Path(sysconfig.get_path("platlib")) / "llama_cpp" / "lib"
-    nodes = graphics.opening(backend, root).nodes
+    opening = graphics.opening(backend, root)
+    nodes = opening.nodes
     driver = _driver(backend, root)
     return Look(
         backend=backend,
@@ -70,6 +73,7 @@ def look(
         usable=tuple(node for node in nodes if may_use(node)),
         driver=driver,
         stamp=_stamp(root, (*driver, *nodes)),
+        opening=opening,
     )
 
 

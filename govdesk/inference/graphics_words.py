@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from govdesk.domain.inference import Finding
 from govdesk.domain.policy import GpuRule
 from govdesk.inference.graphics import Graphics, Status
 
@@ -22,16 +21,6 @@ _PROBE_ENDS = {
     "worker.garbage": "what came back made no sense",
     "gpu.probe": "no device of it computed a small task right",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report: `id` as in `gpu.device`, found out of the machine, and what to do."""
-
-    id: str
-    ok: bool
-    found: str
-    advice: str = ""
 
 
 def runs_on(graphics: Graphics) -> str:
@@ -69,7 +58,18 @@ def findings(graphics: Graphics) -> tuple[Finding, ...]:
     statuses = [status for status in graphics.statuses if status.code != "gpu.policy"]
     furthest = max(statuses, key=lambda status: _reached(status.code))
     policy = Finding("gpu.policy", ok=True, found=f"policy says {graphics.rule.value}")
-    return (policy, *_steps(furthest))
+    return (policy, *_steps(furthest), *_walls(graphics.used))
+
+
+def _walls(used: Status | None) -> tuple[Finding, ...]:
+    """What the running worker may touch besides, because it uses a card."""
+    if used is None:
+        return ()
+    opening = used.look.opening
+    kinds = ", ".join(chr(kind) if kind else "0" for kind in opening.ioctl_types) or "none"
+    paths = ", ".join(str(path) for path in (*opening.nodes, *opening.files)) or "nothing"
+    found = f"the worker's walls leave open: {paths}; ioctls of type {kinds}"
+    return (Finding("gpu.walls", ok=True, found=found),)
 
 
 def _step(code: str) -> str:

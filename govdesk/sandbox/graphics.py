@@ -42,6 +42,10 @@ class Opening:
         return devices + tuple(landlock.Rule(path, landlock.READ) for path in self.files)
 
 
+CLOSED = Opening()
+"""Nothing besides."""
+
+
 def opening(backend: str, root: Path = Path("/")) -> Opening:
     """The opening for `vulkan` or `cuda` on this machine: what is not there is not in it.
 

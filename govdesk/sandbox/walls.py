@@ -11,7 +11,7 @@ from pathlib import Path
 
 from govdesk.domain.frames import Probe
 from govdesk.sandbox import landlock, seccomp, selftest
-from govdesk.sandbox.graphics import Opening
+from govdesk.sandbox.graphics import CLOSED, Opening
 
 
 class Wall(Enum):
@@ -48,10 +48,7 @@ _RIGHTS = {
 }
 
 
-NO_OPENING = Opening()
-
-
-def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Opening = NO_OPENING) -> None:
+def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Opening = CLOSED) -> None:
     """Put up the walls of a role, for good. Every thread is behind them.
 
     Args:
@@ -63,7 +60,7 @@ def raise_walls(wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Ope
         WallError: a wall cannot be had.
     """
     rights = _RIGHTS[wall]
-    graphics = graphics if wall is Wall.GRAPHICS else NO_OPENING
+    graphics = graphics if wall is Wall.GRAPHICS else CLOSED
     if rights.confined_files:
         landlock.restrict((*rules, *graphics.rules()))
     elif wall is Wall.BROKER:
@@ -96,7 +93,7 @@ def prove(wall: Wall) -> tuple[Probe, ...]:
 
 
 def raise_and_prove(
-    wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Opening = NO_OPENING
+    wall: Wall, rules: tuple[landlock.Rule, ...] = (), graphics: Opening = CLOSED
 ) -> tuple[Probe, ...]:
     """Put up the walls, try them, refuse to go on when one is open.
 

@@ -112,6 +112,10 @@ class Sequences:
         self.one = Batch(1)
         """For the decode loop: the batch of one token."""
 
+    def can_cut(self, sequence: Sequence) -> bool:
+        """True where tokens can be taken away from a sequence's end."""
+        return self._cuttable and self._first(sequence) == 0
+
     def of(self, conversation: str) -> Sequence | None:
         """The sequence that holds something of a conversation."""
         found = (one for one in self._all if one.conversation == conversation and one.tokens)

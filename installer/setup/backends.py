@@ -218,6 +218,7 @@ def cuda_part(tools: CudaTools, environment: Mapping[str, str]) -> Part:
         "-DGGML_CUDA=ON",
         "-DGGML_CUDA_FORCE_MMQ=ON",
         "-DGGML_CUDA_NCCL=OFF",
+        "-DGGML_CUDA_NO_VMM=ON",  # or the driver's own library has to be there to link
         f"-DCMAKE_CUDA_ARCHITECTURES={architectures}",
         f"-DCMAKE_CUDA_COMPILER={tools.nvcc}",
         f"-DCMAKE_CUDA_FLAGS=-I{tools.include}",

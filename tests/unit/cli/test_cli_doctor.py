@@ -12,9 +12,9 @@ from govdesk.cli import doctor
 from govdesk.config import Profile
 from govdesk.domain.frames import Timing, Tuned
 from govdesk.domain.ids import ModelDigest
+from govdesk.domain.inference import Finding
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
-from govdesk.inference.graphics_words import Finding
 from govdesk.inference.processor import Processor
 from govdesk.inference.tuning import Tunings
 

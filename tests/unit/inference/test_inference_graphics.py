@@ -17,6 +17,7 @@ from govdesk.inference import supervisor as module
 from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
 from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.supervisor import Supervisor
+from govdesk.sandbox.graphics import Opening
 from tests.unit.inference.test_inference_supervisor import Line, _require_closed
 from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, good
 
@@ -25,7 +26,8 @@ NODE = Path("/dev/dri/renderD128")
 CARD = Device(
     name="Vulkan0", title="A card", kind=DeviceKind.GPU, backend="Vulkan", memory_bytes=GIB, free_bytes=GIB
 )
-READY = Look("vulkan", True, (NODE,), (NODE,), (Path("/usr/lib/libvulkan.so.1"),), "stamp 1")
+OPENING = Opening((NODE,), (Path("/usr/share/vulkan/icd.d"),), (ord("d"),))
+READY = Look("vulkan", True, (NODE,), (NODE,), (Path("/usr/lib/libvulkan.so.1"),), "stamp 1", OPENING)
 
 
 def looking(vulkan: Look = READY) -> Callable[[GpuBackend], Look]:
@@ -299,8 +301,13 @@ def test_a_card_is_tried_apart_then_used_and_recorded(line) -> None:
     assert fields["layers"] == {"Vulkan0": orders[-1].device_layers[0]}
     assert fields["backend"] == "vulkan"
     assert fields["nodes"] == {str(NODE): 1}
+    assert fields["files"] == {"/usr/share/vulkan/icd.d": 1}
+    assert fields["ioctl_types"] == {"100": 1}
     layers = orders[-1].device_layers[0] - 1
     assert graphics_words.runs_on(made.supervisor.graphics) == f"A card ({layers} of {layers} layers)"
+    *_, walls = graphics_words.findings(made.supervisor.graphics)
+    assert walls.id == "gpu.walls"
+    assert all(word in walls.found for word in (str(NODE), "/usr/share/vulkan/icd.d", "type d"))
     assert all(ok for _, ok in ids(made.supervisor.graphics))
     made.supervisor.stop()
 
@@ -310,6 +317,7 @@ def test_a_try_that_fails_costs_only_itself(line, probe: Callable[[Worker], None
     made = line(probe, good)
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", ""]
+    assert (made.supervisor.graphics.code("vulkan") == "worker.hung") == (probe is hangs)
     assert made.ask()
     assert graphics_words.runs_on(made.supervisor.graphics).startswith(
         "the processor: the graphics card failed"
