@@ -314,8 +314,8 @@ class FakeChat:
                 script.code,
                 MODEL,
                 usage,
-                cut,
-                thinking,
+                cut=cut,
+                thinking=thinking,
             ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
