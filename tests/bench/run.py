@@ -13,7 +13,19 @@ import sys
 from collections.abc import Callable
 
 from govdesk import config
-from tests.bench import busy, decode, first_token, growth, load, machine, quality, read_ahead, redaction, turn
+from tests.bench import (
+    busy,
+    decode,
+    first_token,
+    growth,
+    load,
+    machine,
+    quality,
+    read_ahead,
+    redaction,
+    speculation,
+    turn,
+)
 from tests.bench import threads as thread_settings
 from tests.bench.figures import Figures
 
@@ -28,6 +40,7 @@ _SECTIONS: dict[str, Callable[[Figures, int, int], None]] = {
     "turn": lambda figures, rounds, _tokens: _turns(figures, rounds),
     "history": lambda figures, rounds, _tokens: turn.history(figures, rounds),
     "decode": decode.measure,
+    "speculation": speculation.measure,
     "threads": thread_settings.measure,
     "load": lambda figures, rounds, _tokens: load.measure(figures, rounds),
     "growth": growth.measure,
