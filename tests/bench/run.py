@@ -24,6 +24,7 @@ from tests.bench import (
     quality,
     read_ahead,
     redaction,
+    speculation,
     turn,
 )
 from tests.bench import threads as thread_settings
@@ -41,6 +42,7 @@ _SECTIONS: dict[str, Callable[[Figures, int, int], None]] = {
     "history": lambda figures, rounds, _tokens: turn.history(figures, rounds),
     "decode": decode.measure,
     "read-ahead": lambda figures, rounds, _tokens: read_ahead.measure(figures, min(rounds, 5)),
+    "speculation": speculation.measure,
     "threads": thread_settings.measure,
     "load": lambda figures, rounds, _tokens: load.measure(figures, rounds),
     "growth": growth.measure,

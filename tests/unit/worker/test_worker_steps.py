@@ -149,3 +149,40 @@ assert [judged(0, 3.0) for _ in range(5)] == [6, 12, 24, 32, 32]
 assert [judged(16, 5.0) for _ in range(5)] == [16, 8, 4, 3, 3]
 """,
     )
+
+
+def test_no_token_costs_more_calls_than_an_earlier_one(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+import statistics
+from govdesk.worker import decoding
+decoding.SLOW_TOKEN_SECONDS = 1e9  # looks inside tokens would be counted as tokens
+decoding.PIECE_SECONDS = 1e9  # how often a piece is sent is a question of time
+calls, seen = 0, []
+
+def profile(_frame, event, _argument):
+    global calls
+    calls += event in ("call", "c_call")
+
+def between():
+    seen.append(calls)
+    return False
+
+def most(order):
+    seen.clear()
+    sys.setprofile(profile)
+    list(e.answer(order, between))
+    sys.setprofile(None)
+    costs = [b - a for a, b in zip(seen, seen[1:])]
+    return statistics.median(costs[10:40]), statistics.median(costs[-30:])
+
+for speculate in (False, True):
+    order = Generate(turn="t", messages=(ChatMessage(role="user", text=REPEATING[6]),), max_tokens=200,
+                     temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.1, seed=1, speculate=speculate)
+    early, late = most(order)
+    more = 15 if speculate else 1  # a draft that is found costs a few calls, wherever it is
+    assert late <= early + more and late < 60, (speculate, early, late)
+""",
+    )
