@@ -32,6 +32,11 @@ class Profile:
         return self.home / "history.db"
 
     @property
+    def graphics(self) -> Path:
+        """What was found out about this machine's graphics drivers."""
+        return self.home / "graphics.json"
+
+    @property
     def key_slots(self) -> Path:
         """The wrapped data keys."""
         return self.home / "keys.json"
@@ -55,6 +60,11 @@ class Profile:
     def models(self) -> Path:
         """Models the person imported."""
         return self.home / "models"
+
+    @property
+    def tuning(self) -> Path:
+        """How many threads suit which model on this machine."""
+        return self.home / "tuning.json"
 
     @property
     def caches(self) -> Path:

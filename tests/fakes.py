@@ -41,6 +41,7 @@ from govdesk.domain.turn import (
     Role,
     Sampling,
     SearchHit,
+    Thinking,
     TooLong,
     TurnEvent,
     Usage,
@@ -179,6 +180,8 @@ class FakeStore:
 class Script:
     """What the next turn does."""
 
+    thinking: tuple[str, ...] = ()
+    thinking_findings: tuple[Finding, ...] = ()
     answer: tuple[str, ...] = ("Hello ", "there.")
     decision: Decision = field(default_factory=Permit)
     prompt: str | None = None
@@ -269,13 +272,19 @@ class FakeChat:
         yield Decided(
             identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut, script.left_out
         )
-        outcome, text = script.outcome, ""
+        outcome, text, thought = script.outcome, "", ""
         usage = Usage()
         if isinstance(script.decision, Deny):
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
                 yield Reading(done, total)
+            for part in script.thinking:
+                if self._cancel.is_set():
+                    break
+                thought += part
+                yield Released(part, script.held, thinking=True)
+                time.sleep(script.step_seconds)
             for part in script.answer:
                 if self._cancel.is_set():
                     break
@@ -291,6 +300,7 @@ class FakeChat:
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
                 usage = Usage(40, 40, 20, 0.4, 1.0)
+        thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
             Message(
@@ -305,12 +315,13 @@ class FakeChat:
                 MODEL,
                 usage,
                 cut,
+                thinking,
             ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut,
+            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
         )  # fmt: skip
 
 

@@ -16,14 +16,23 @@ class DirectBroker:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0
+        self.environment: dict[str, str] = {}
+        """Besides what a worker gets: to have a software device taken for a card."""
 
-    def start_worker(self) -> Channel[FromWorker]:
+    def start_worker(self, gpu: str = "") -> Channel[FromWorker]:
         self.stop_worker()
         ours, theirs = pair()
         self.process = subprocess.Popen(
-            [*environment.command(), "--role", "worker", "--channel", str(theirs.fileno())],
+            [
+                *environment.command(),
+                "--role",
+                "worker",
+                "--channel",
+                str(theirs.fileno()),
+                *(("--gpu", gpu) if gpu else ()),
+            ],
             pass_fds=(theirs.fileno(),),
-            env=environment.for_worker(os.environ),
+            env=environment.for_worker(os.environ, graphics=bool(gpu)) | self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -25,7 +25,11 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
+from govdesk.inference import graphics_words, processor
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
+from govdesk.inference.tuner import Tuner
+from govdesk.inference.tuning import Tunings, library_build
 from govdesk.policy.decisions import Decider
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
@@ -80,12 +84,21 @@ class SessionDesk:
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
         self._shelf = models.shelf(profile, self.policy)
-        self._inference = Supervisor(link, self._shelf.choose, self._audit.append, selftest.require_closed)
+        self._closing = threading.Event()
+        self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
+        self._inference = Supervisor(
+            link,
+            self._shelf.choose,
+            self._audit.append,
+            selftest.require_closed,
+            tuned=self._tunings.threads,
+            graphics=self._graphics,
+        )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
         self._cache: prompt_cache.PromptCache | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
-        self._closing = threading.Event()
         self._started = False
         self._front = ""
         self._ended_turns: dict[TurnId, tuple[str, RecordSeq]] = {}
@@ -166,6 +179,15 @@ class SessionDesk:
         return models.RecordedModels(
             self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
         )
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        return graphics_words.runs_on(self._graphics)
+
+    def graphics_findings(self) -> tuple[graphics_words.Finding, ...]:
+        """Why a graphics card is used or not."""
+        return graphics_words.findings(self._graphics)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
@@ -261,6 +283,8 @@ class SessionDesk:
         if self._cache is not None:
             self._cache.begin()
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
+        tuner = Tuner(self._inference, self._tunings, self._closing)
+        threading.Thread(target=tuner.run, name="tune", daemon=True).start()
         threading.Thread(target=self._clean, args=(database,), name="clean", daemon=True).start()
         return unlocked
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from govdesk.chat import shape
 from govdesk.chat.checking import check
-from govdesk.chat.endings import CUT, FULL, stop_words, too_long_words
+from govdesk.chat.endings import CUT, FULL, code_of, ending_words, too_long_words
 from govdesk.chat.fitting import SUMMARY_PROMPT, SUMMARY_TOKENS, Fitter
 from govdesk.chat.ports import (
     AuditLog,
@@ -27,6 +27,7 @@ from govdesk.chat.ports import (
     Redactor,
 )
 from govdesk.chat.running import Ask, Fields, Turn, entry, intent_fields, outcome_fields
+from govdesk.chat.thought import Thought
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
@@ -165,6 +166,9 @@ class ChatService:
             marking=self._marking,
             shown=self._redactor.stream(Direction.OUTPUT),
             stored=self._redactor.stream(Direction.STORAGE),
+            thought=Thought(
+                self._redactor.stream(Direction.OUTPUT), self._redactor.stream(Direction.STORAGE)
+            ),
         )
         rule = decision.rule if isinstance(decision, Deny) else None
         intent = self._audit.append(
@@ -264,8 +268,10 @@ class ChatService:
                         yield event
                         if self._stop_asked():
                             self._inference.cancel()
-                    case Piece(untrusted_text=text):
-                        released = turn.shown.feed(text)
+                    case Piece(untrusted_text=text, thinking=thinking):
+                        now = self._clock.monotonic()
+                        thought = turn.thought.feed(text, now) if thinking else turn.thought.end(now)
+                        released = "" if thinking or turn.block() else turn.shown.feed(text)
                         if not turn.block():
                             self._keep(turn, released)
                         if turn.block():
@@ -275,13 +281,17 @@ class ChatService:
                             with contextlib.suppress(MachineError):  # a full disk: the next time, or the end
                                 self._store_kept(turn)
                             stored_at = self._clock.monotonic()
-                        yield Released(released, turn.shown.held)
+                        if thinking or thought:
+                            yield Released(thought, turn.thought.held, thinking=True)
+                        if not thinking:
+                            yield Released(released, turn.shown.held)
                     case Stopped(reason=reason, usage=usage):
                         turn.usage = usage
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
         if reason == "cancelled":
             return Outcome.CANCELLED, "", "cancelled"  # what redaction still held is discarded
+        thought = turn.thought.end(self._clock.monotonic())
         released = turn.shown.flush()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
@@ -289,12 +299,15 @@ class ChatService:
         turn.end_stored()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
+        if thought:
+            yield Released(thought, 0, thinking=True)
         if released:
             yield Released(released, 0)
-        why = stop_words(reason, turn.model, turn.usage)
+        code = code_of(reason, answered=bool(turn.text), thought=bool(turn.thought.thinking().text))
+        why = ending_words(code, turn.model, turn.usage)
         if turn.ask.sampling.grammar:
             why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
-        return Outcome.COMPLETED, why, reason
+        return Outcome.COMPLETED, why, code
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time
@@ -306,6 +319,9 @@ class ChatService:
 
     def _store_kept(self, turn: Turn) -> None:
         """Store what is not stored yet; what could not be stored stays for the next time, whole."""
+        if turn.thought.unstored:
+            self._store.append_thinking(turn.id, turn.thought.unstored)
+        turn.thought.is_stored()
         text = "".join(turn.unstored)
         if text:
             self._store.append_answer(turn.id, text)
@@ -331,6 +347,7 @@ class ChatService:
         unstored = self._store_last(turn)
         if unstored is not None:  # disk full, say: the outcome is still recorded, and said
             outcome, why, code = Outcome.FAILED, unstored.explain(), unstored.code
+        thinking = turn.thought.thinking()
         record = self._audit.append(
             self._entry(Event.TURN_OUTCOME, outcome.value, turn.id, outcome_fields(turn, code), turn.model)
         )
@@ -338,7 +355,15 @@ class ChatService:
             now = self._clock.utc_ns()
             try:
                 self._store.finish_turn(
-                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now, code
+                    turn.id,
+                    outcome,
+                    turn.shown.findings,
+                    turn.model,
+                    turn.usage,
+                    record,
+                    now,
+                    code,
+                    thinking,
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()
@@ -358,6 +383,7 @@ class ChatService:
             explanation=why,
             cut=turn.cut,
             sampling=turn.ask.sampling,
+            thinking=thinking,
         )
 
     def _entry(

@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Preset.BALANCED.value,
         help="how the answer is chosen (precise: the same again; default: %(default)s)",
     )
+    parser.add_argument(
+        "--show-thinking",
+        action="store_true",
+        help="also print what a reasoning model thinks before it answers, beside the answer or in its JSON",
+    )
     parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest answer")
     parser.add_argument(
         "--temperature",
@@ -93,12 +98,21 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
         output.aside(entry.marking_line(desk) + "\n")
     interrupts.leave_if_asked()
     try:
-        ended = turn(unlocked, conversation, prompt, sampling, quiet=parsed.json, when_full=parsed.when_full)
+        ended = turn(
+            unlocked,
+            conversation,
+            prompt,
+            sampling,
+            quiet=parsed.json,
+            when_full=parsed.when_full,
+            show_thinking=parsed.show_thinking,
+        )
     except output.ReaderLeft:
         return _EXIT[Outcome.CANCELLED]
     if parsed.json:
         with contextlib.suppress(output.ReaderLeft):
-            output.write(msgspec.json.encode(as_json(ended)).decode() + "\n")
+            said = as_json(ended, show_thinking=parsed.show_thinking)
+            output.write(msgspec.json.encode(said).decode() + "\n")
     return _EXIT[ended.outcome]
 
 
@@ -127,6 +141,7 @@ def turn(
     *,
     quiet: bool,
     when_full: str = WhenFull.STOP.value,
+    show_thinking: bool = False,
 ) -> Ended:
     """Run one turn, or with `summarise` the summary's turn before it, and print what comes (unless quiet).
 
@@ -134,7 +149,7 @@ def turn(
         ReaderLeft: nobody reads the output any more; the turn was cancelled.
     """
     events = unlocked.chat.run_turn(conversation, prompt, sampling, full.first_try(when_full))
-    ended, too_long = _show(unlocked, events, quiet=quiet)
+    ended, too_long = _show(unlocked, events, quiet=quiet, show_thinking=show_thinking)
     if too_long is None:
         return ended
     if when_full != full.SUMMARISE or not too_long.to_summarise or conversation is None:
@@ -146,7 +161,8 @@ def turn(
     summary = unlocked.chat.summarise(conversation, len(too_long.to_summarise))
     ended, _ = _show(unlocked, summary, quiet=quiet, write=output.aside)
     if ended.outcome is Outcome.COMPLETED:
-        ended, _ = _show(unlocked, unlocked.chat.run_turn(conversation, prompt, sampling), quiet=quiet)
+        events = unlocked.chat.run_turn(conversation, prompt, sampling)
+        ended, _ = _show(unlocked, events, quiet=quiet, show_thinking=show_thinking)
     return ended
 
 
@@ -155,10 +171,12 @@ def _show(
     events: Generator[TurnEvent, None, None],
     *,
     quiet: bool,
+    show_thinking: bool = False,
     write: Callable[[str], None] = output.write,
 ) -> tuple[Ended, TooLong | None]:
     """Print one turn's answer as it comes (unless quiet), stop it on Ctrl-C.
 
+    Thinking goes beside the answer, and only when asked for; a terminal is told that there is some.
     However printing ends, the turn has its outcome on record when this returns or raises.
 
     Raises:
@@ -167,6 +185,7 @@ def _show(
     ended: Ended | None = None
     too_long: TooLong | None = None
     reading = not quiet and sys.stderr is not None and sys.stderr.isatty()
+    thought = False
     with interrupts.stopping(unlocked.chat), contextlib.closing(events):
         for event in events:
             match event:
@@ -178,7 +197,16 @@ def _show(
                     too_long = event
                 case Reading(done_tokens=done, total_tokens=total) if reading:
                     output.aside(f"\rreading {100 * done // max(total, 1)} %  ")
+                case Released(text=text, thinking=True) if not quiet:
+                    if show_thinking:
+                        output.aside(("" if thought else "Thinking: ") + terminal_safe(text))
+                        thought, reading = True, False
+                    elif reading:
+                        output.aside("\rthinking …      ")
                 case Released(text=text) if not quiet:
+                    if thought:
+                        output.aside("\n\n")
+                        thought = False
                     if reading:
                         output.aside("\r             \r")
                         reading = False
@@ -201,16 +229,20 @@ def _show(
 
 
 def _findings(ended: Ended) -> dict[str, int]:
-    """How often which type was found, in prompt and answer together."""
+    """How often which type was found, in prompt, thinking and answer together."""
     findings = counts(ended.prompt_findings)
-    for entity_type, count in counts(ended.answer_findings).items():
+    for entity_type, count in counts((*ended.thinking.findings, *ended.answer_findings)).items():
         findings[entity_type] = findings.get(entity_type, 0) + count
     return findings
 
 
-def as_json(ended: Ended) -> dict[str, object]:
-    """The contract's object for a turn, with an `explanation` of any end that is not plain."""
+def as_json(ended: Ended, *, show_thinking: bool = False) -> dict[str, object]:
+    """The contract's object for a turn, with an `explanation` of any end that is not plain.
+
+    `thinking` is in it only when asked for.
+    """
     return {
+        **({"thinking": ended.thinking.text} if show_thinking else {}),
         "conversation": ended.conversation,
         "turn": ended.turn,
         "outcome": ended.outcome.value,

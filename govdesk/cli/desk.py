@@ -13,6 +13,7 @@ from govdesk.domain.ids import ConversationId
 from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
+from govdesk.inference.graphics_words import Finding
 
 
 class Chat(Protocol):
@@ -83,6 +84,15 @@ class Desk(Protocol):
     @property
     def models(self) -> Models:
         """The models of this workstation."""
+        ...
+
+    @property
+    def runs_on(self) -> str:
+        """What the model computes on, in words."""
+        ...
+
+    def graphics_findings(self) -> tuple[Finding, ...]:
+        """Why a graphics card is used or not."""
         ...
 
     def model(self) -> ModelInfo:

@@ -13,6 +13,7 @@ from govdesk.cli import interrupts, output
 from govdesk.cli.desk import Desk
 from govdesk.domain.models import ImportProgress, ModelDetails, ModelLine, ModelLooks, ModelState
 from govdesk.domain.text import terminal_safe
+from govdesk.errors import ModelError
 
 LOOKS = frozenset({"list", "show"})
 """Actions that change nothing and read no file whole: they need no record."""
@@ -45,7 +46,17 @@ def look(parsed: argparse.Namespace, models: ModelLooks) -> int:
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
-    """`import`, `verify` and `remove`, on record; the exit code."""
+    """`import`, `verify` and `remove`, on record; 1 when a model is refused, or not what was signed."""
+    try:
+        return _run(parsed, desk)
+    except ModelError as error:
+        if error.code == "model.medium":
+            raise  # the machine's fault: nothing was judged
+        output.aside(terminal_safe(f"govdesk: {error.explain()}") + "\n")
+        return 1
+
+
+def _run(parsed: argparse.Namespace, desk: Desk) -> int:
     match parsed.action:
         case "import":
             return _import(parsed, desk)

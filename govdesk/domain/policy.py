@@ -39,6 +39,15 @@ class SessionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_passphrase_characters: int = 15
 
 
+class GpuRule(Enum):
+    """Which graphics backend may compute. A driver is much code with rights: policy has to ask for it."""
+
+    AUTO = "auto"
+    OFF = "off"
+    VULKAN = "vulkan"
+    CUDA = "cuda"
+
+
 class ModelRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which models may load. Digests are SHA-384 of the GGUF file, lower-case hexadecimal."""
 
@@ -69,6 +78,7 @@ class InferenceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether what is being written is read before it is sent (checked, redacted and recorded)."""
     prompt_state_cache: bool = True
     """Whether what the model read of a long conversation is kept on disk, sealed, until it is deleted."""
+    gpu: GpuRule = GpuRule.OFF
 
 
 class AuditRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

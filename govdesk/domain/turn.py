@@ -120,6 +120,15 @@ class WhenFull(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a reasoning model wrote before its answer, after redaction; without a text it did not think."""
+
+    text: str = ""
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One stored message; `text` is after redaction, `findings` say what was found (never the value)."""
 
@@ -137,6 +146,8 @@ class Message:
     """Which model answered, where that is known."""
     usage: Usage = Usage()
     """Tokens and seconds of the turn, on the assistant's message."""
+    thinking: Thinking = Thinking()
+    """On the assistant's message; never given back to a model."""
     cut: Cut = Cut()
     """What the model was not given at this turn."""
 
@@ -161,14 +172,15 @@ class Draft:
 def remembered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """What a model is given of a conversation: all but turns that ended without any answer.
 
-    A question that was too long, or met a model that failed, would otherwise stand in the way for good.
+    A question that was too long, or met a model that failed or only thought, would otherwise stand in the
+    way for good.
     """
     unanswered = {
         message.turn
         for message in messages
         if message.role is Role.ASSISTANT
         and not message.text
-        and message.outcome in {Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED}
+        and message.outcome not in {None, Outcome.CANCELLED}
     }
     return tuple(message for message in messages if message.turn not in unanswered)
 
@@ -287,10 +299,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A part of the answer, after redaction, safe to show. `held` characters wait behind it."""
+    """A part of the answer, after redaction, safe to show. `held` characters wait behind it.
+
+    `thinking`: of what comes before the answer proper; none comes after it.
+    """
 
     text: str
     held: int = 0
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +329,7 @@ class Ended:
     """What the model was not given."""
     sampling: Sampling = Sampling()
     """How the tokens were chosen, the seed included."""
+    thinking: Thinking = Thinking()
 
 
 TurnEvent = Decided | TooLong | Reading | Released | Ended

@@ -11,10 +11,13 @@ GOES_ON = frozenset({"model.import-stopped", "model.disk-full", "model.not-writa
 """Codes after which the same import goes on from where it was."""
 _MAX_TEMPLATE_LINES = 400
 _GROUP = 16
+_GIGABYTES_FROM = 10_000_000_000
 
 
 def megabytes(count: int) -> str:
     """A size for people."""
+    if count >= _GIGABYTES_FROM:
+        return f"{number(count // 1_000_000_000)} GB"
     return f"{number(-(-count // 1_000_000))} MB"
 
 
@@ -32,7 +35,7 @@ def row(line: ModelLine) -> str:
 def summary(found: ModelList) -> str:
     """Above the list."""
     if not found.models and not found.refused:
-        return "There is no model here yet. Import one from a medium that is signed for this workstation."
+        return "There is no model here yet. Import one that was signed for this workstation."
     ready = sum(line.chosen for line in found.models)
     said = "" if ready else "No model can answer. "
     if found.refused:

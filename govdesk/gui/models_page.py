@@ -6,8 +6,6 @@ on while one chats; leaving the session stops it, and the next import goes on fr
 
 from __future__ import annotations
 
-import threading
-
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
@@ -60,7 +58,7 @@ class ModelsPage(QWidget):
         self._models, self._policy, self._tasks = models, policy, tasks
         self._lines: tuple[ModelLine, ...] = ()
         self._looks = InOrder()
-        self._stop = threading.Event()
+        self._stop = False
         self._place = ""
         self._focus_list = False
         """The page was just opened: the focus goes to the list once there is one."""
@@ -72,6 +70,7 @@ class ModelsPage(QWidget):
         self.back_button = button("Back", name="Back to the conversation", tip="Esc")
         self.words = label("", "muted")
         self.list = QListWidget()
+        self.list.setObjectName("models")
         self.list.setAccessibleName("Models")
         self.list.setWordWrap(True)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -120,7 +119,7 @@ class ModelsPage(QWidget):
 
     def stop(self) -> None:
         """Stop what runs; what was copied is kept."""
-        self._stop.set()
+        self._stop = True
 
     def ask_for_place(self) -> None:
         """Ask where the model is, then import it."""
@@ -137,13 +136,13 @@ class ModelsPage(QWidget):
             return
         self._place = place
         self._begin("Progress of the import", "Looking at the medium…")
-        stopped = self._stop.is_set
+        stopped = self._stop_asked
         self._tasks.call(
             lambda: self._models.import_model(place, self._told.emit, stopped), self._imported, self._stopped
         )
 
     def _begin(self, name: str, words: str) -> None:
-        self._stop.clear()
+        self._stop = False
         self.problem.hide()
         self.again_button.hide()
         self.bar.setAccessibleName(name)
@@ -151,6 +150,9 @@ class ModelsPage(QWidget):
         self.progress_words.setText(words)
         self._show_working(True)
         QTimer.singleShot(0, self.stop_button, self._focus_on_stop)  # once the dialog is done with itself
+
+    def _stop_asked(self) -> bool:
+        return self._stop  # also asked from the thread of the work
 
     def _focus_on_stop(self) -> None:
         if self.working and self.isVisible():
@@ -277,7 +279,7 @@ class ModelsPage(QWidget):
         if line is None or self.working:
             return
         self._begin("Progress of the check", "Reading the files…")
-        stopped = self._stop.is_set
+        stopped = self._stop_asked
 
         def show(found: tuple[Verified, ...]) -> None:
             self._end(model_words.verified(line, found))

@@ -22,24 +22,31 @@ from govdesk.domain.frames import (
     Cancel,
     ChatMessage,
     CountTokens,
+    Devices,
     FromWorker,
     Generate,
+    GpuBackend,
+    ListDevices,
     Loaded,
     LoadFailed,
     LoadModel,
     Probe,
     ReadAhead,
+    SetThreads,
     Shutdown,
+    Tune,
+    Tuned,
     WorkerEnded,
     WorkerHello,
 )
-from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
 from govdesk.inference import failures, reading, records, store, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
 from govdesk.inference.prompt_states import Ask
@@ -50,6 +57,8 @@ from govdesk.inference.worker_ports import Broker, WorkerChannel
 _T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
+PROBE_SECONDS = 30.0
+"""Longest a graphics driver may take to start and to multiply two small matrices."""
 STOP_SECONDS = 3.0
 """The broker's ladder takes less."""
 SILENCE_SECONDS = 120.0
@@ -71,6 +80,8 @@ class Supervisor:
         record: makes an audit record durable before the action.
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
         plan: how a model is to be loaded on this machine now.
+        tuned: what was measured to suit a model on this machine, if it was.
+        graphics: whether it may compute on a graphics card; by default it may not.
     """
 
     def __init__(
@@ -80,12 +91,16 @@ class Supervisor:
         record: Callable[[Entry], RecordSeq],
         require_closed: Callable[[tuple[Probe, ...]], None],
         plan: Callable[[Manifest], LoadModel] = default_plan,
+        tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
+        graphics: Graphics | None = None,
     ) -> None:
+        self.graphics = graphics or Graphics()
         self._broker = broker
         self._find_model = find_model
         self._record = record
         self._require_closed = require_closed
         self._plan = plan
+        self._tuned = tuned
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
         self._loading: tuple[LoadModel, str, str] | None = None
@@ -204,6 +219,37 @@ class Supervisor:
         finally:
             self._end()
             self._one_order.release()
+
+    def tune(self, order: Tune) -> Tuned | None:
+        """Let the worker measure itself; any question ends that. None: it has no model, or is at something.
+
+        Raises:
+            WorkerError: it crashed, hung or sent something else.
+        """
+        if not self._one_order.acquire(blocking=False):
+            return None
+        try:
+            channel = self._channel
+            if channel is None or self._info is None:
+                return None
+            self._begin(TurnId(order.turn), reading=True)
+            frame = self._exchange(channel, order)
+            if isinstance(frame, Tuned) and frame.turn == order.turn:
+                return frame
+            raise self._broken(channel, "sent something unexpected", "worker.garbage")
+        finally:
+            self._end()
+            self._one_order.release()
+
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with so many threads from the next order on, if there is a worker."""
+        channel = self._channel
+        if channel is not None and self._info is not None:
+            self._send(channel, order)
+
+    def model_loaded(self) -> ModelInfo | None:
+        """The model that is loaded now, if one is."""
+        return self._info
 
     def _exchange(
         self,
@@ -355,13 +401,16 @@ class Supervisor:
             raise
         try:
             self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
-            self._channel = channel = self._broker.start_worker()
-            self._prove_walls(channel)
             order = self._plan(model.manifest)
-            self._send(channel, order, opened.descriptors)
-            loaded = self._next(channel, LOAD_SECONDS)
-            info = self._loaded(model, channel, loaded, order.context_tokens)
+            gpu = self.graphics.choose(self._probe)
+            info = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            if info is None:
+                self._channel = self._broker.start_worker()
+                self._prove_walls(self._channel)
+                info = self._load(model, opened, order)
             self._loading = (order, info.digest, model.manifest.template_sha384)
+            if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
+                self._send(self._channel, threads)
             self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays
@@ -369,6 +418,55 @@ class Supervisor:
         finally:
             store.close_all(opened.descriptors)
         return info
+
+    def _load(self, model: Model, opened: store.Opened, order: LoadModel) -> ModelInfo:
+        """Have the worker that was started load the model."""
+        channel = self._channel
+        if channel is None:  # stopped in between
+            raise words.stopped()
+        self._send(channel, order, opened.descriptors)
+        return self._loaded(model, channel, self._next(channel, LOAD_SECONDS), order.context_tokens)
+
+    def _load_on_graphics(
+        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
+    ) -> ModelInfo | None:
+        """Load it on a graphics card; None when that failed, which is recorded and can be explained."""
+        try:
+            placed = self.graphics.place(gpu, self._devices(gpu, compute=False), opened.facts, order)
+            code = self.graphics.code(gpu)
+            if placed.devices:
+                layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
+                self._record(records.load(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
+                return self._load(model, opened, placed)
+        except (WorkerError, ModelError) as error:
+            if error.code == words.stopped().code:
+                raise
+            code = error.code
+            self.graphics.failed(gpu, code)
+        self.stop()
+        self._record(records.load(model, "failure", {"backend": gpu, "code": code}))
+        return None
+
+    def _probe(self, gpu: GpuBackend) -> Devices:
+        """Try a graphics backend in a worker of its own: what hangs or crashes there costs only that."""
+        try:
+            return self._devices(gpu, compute=True)
+        except WorkerError as error:
+            if error.code == words.stopped().code:
+                raise
+            return Devices(devices=(), code=error.code)
+        finally:
+            self.stop()
+
+    def _devices(self, gpu: GpuBackend, *, compute: bool) -> Devices:
+        """Start a worker that may use this backend, and ask it what is there."""
+        self._channel = channel = self._broker.start_worker(gpu)
+        self._prove_walls(channel)
+        self._send(channel, ListDevices(compute=compute))
+        found = self._next(channel, PROBE_SECONDS)
+        if not isinstance(found, Devices):
+            raise self._broken(channel, "answered a question for devices otherwise", "worker.garbage")
+        return found
 
     def _loaded(self, model: Model, channel: WorkerChannel, loaded: FromWorker, context: int) -> ModelInfo:
         match loaded:

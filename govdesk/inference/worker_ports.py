@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from govdesk.domain.frames import FromWorker, WorkerEnded
+from govdesk.domain.frames import FromWorker, GpuBackend, WorkerEnded
 
 
 class WorkerChannel(Protocol):
@@ -25,8 +25,8 @@ class WorkerChannel(Protocol):
 class Broker(Protocol):
     """What the supervisor needs of the broker (`govdesk.process.link.BrokerLink`)."""
 
-    def start_worker(self) -> WorkerChannel:
-        """A fresh worker's channel."""
+    def start_worker(self, gpu: GpuBackend = "") -> WorkerChannel:
+        """A fresh worker's channel; `gpu`: the graphics backend that it may use."""
 
     def stop_worker(self) -> None:
         """Stop the worker by the ladder."""

@@ -7,6 +7,7 @@ import msgspec
 from govdesk import crypto
 from govdesk.domain.policy import (
     ConsentText,
+    GpuRule,
     InferenceRules,
     ModelRules,
     Policy,
@@ -43,7 +44,7 @@ _POLICY = Policy(
         Direction.LOG.value: RedactionRules(),
     },
     models=ModelRules(approved=(EMBEDDED_MODEL_SHA384,)),
-    inference=InferenceRules(read_ahead=False, prompt_state_cache=False),
+    inference=InferenceRules(read_ahead=False, prompt_state_cache=False, gpu=GpuRule.OFF),
 )
 
 

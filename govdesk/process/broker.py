@@ -166,7 +166,7 @@ class Broker:
         return subprocess.Popen(
             [*env.command(), "--role", role, "--channel", str(descriptor), *arguments],
             pass_fds=(descriptor,),
-            env=env.for_worker(self._launch.environment),
+            env=env.for_worker(self._launch.environment, graphics="--gpu" in arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

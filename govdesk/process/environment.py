@@ -31,6 +31,11 @@ _KEPT_IF = {
 """What people need to read and write, in values that name no file: a scale from 0.5 to 4, an input method."""
 _WORKER_KEPT = frozenset({"LANG", "TZ"})
 _PATH = "/usr/bin:/bin"
+_NO_SHADER_CACHES = {
+    "MESA_SHADER_CACHE_DISABLE": "true",
+    "__GL_SHADER_DISK_CACHE": "0",
+    "CUDA_CACHE_DISABLE": "1",
+}
 BOUNDED_SPIN = "100000"
 """GOMP_SPINCOUNT for the worker: spin a little, then sleep (resources/docs/decisions)."""
 
@@ -51,8 +56,11 @@ def _allowed(name: str, value: str) -> bool:
     return allowed is not None and allowed.fullmatch(value) is not None
 
 
-def for_worker(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of worker and audit writer: no home, no display, threads that spin a bounded time."""
+def for_worker(environment: Mapping[str, str], *, graphics: bool = False) -> dict[str, str]:
+    """The environment of worker and audit writer: no home, no display, threads that spin a bounded time.
+
+    `graphics`: the worker may use a graphics card, whose driver is to keep nothing on the disk.
+    """
     kept = {
         name: value
         for name, value in environment.items()
@@ -61,6 +69,8 @@ def for_worker(environment: Mapping[str, str]) -> dict[str, str]:
     kept["PATH"] = _PATH
     kept["GOMP_SPINCOUNT"] = BOUNDED_SPIN
     kept["GGML_NO_BACKTRACE"] = "1"  # its crash handler would start a debugger
+    if graphics:
+        kept |= _NO_SHADER_CACHES
     return kept
 
 

@@ -139,6 +139,20 @@ _M003 = """
     """
 
 
+def m004_thinking(sql: sqlite_utils.Database) -> None:
+    """What a reasoning model thought before its answer: beside it, and not in the index."""
+    for statement in _M004:
+        sql.execute(statement)
+
+
+_M004 = (
+    "ALTER TABLE messages ADD COLUMN thinking TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE messages ADD COLUMN thinking_findings TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE messages ADD COLUMN thinking_seconds REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE answer_parts ADD COLUMN thinking INTEGER NOT NULL DEFAULT 0",
+)
+
+
 def m005_what_the_model_saw(sql: sqlite_utils.Database) -> None:
     """With each turn: how many of the oldest turns the model was not given, and whose summary instead."""
     for statement in _M005:
@@ -154,6 +168,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m001_history,
     m002_draft,
     m003_prompt_states,
+    m004_thinking,
     m005_what_the_model_saw,
 )
 

@@ -23,6 +23,8 @@ from govdesk.domain.frames import (
     ReadAhead,
     ReadDone,
     SetThreads,
+    Tune,
+    Tuned,
 )
 from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
@@ -33,6 +35,7 @@ from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
+from govdesk.worker.tuning import measure
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
@@ -89,6 +92,9 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        if order.kv == "q8_0":
+            settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
+            settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
@@ -123,6 +129,14 @@ class Engine:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
         most = self._most_threads
         self.pace.allow(max(1, min(order.threads, most)), max(1, min(order.batch_threads, most)))
+
+    def tune(self, order: Tune, stop: Callable[[], bool]) -> Tuned:
+        """Measure what numbers of threads give here, until `stop()` says so."""
+        most = self._most_threads
+        try:
+            return measure(order, self._sequences, Watch(self._context, stop), self._set_threads, most, stop)
+        finally:
+            self.pace.again()
 
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""

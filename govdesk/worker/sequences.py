@@ -117,6 +117,11 @@ class Sequences:
         found = (one for one in self._all if one.conversation == conversation and one.tokens)
         return next(found, None) if conversation else None
 
+    @property
+    def unused(self) -> Sequence | None:
+        """A sequence to try things in, while the memory holds nothing that could be used again."""
+        return None if any(one.tokens for one in self._all) else self._all[0]
+
     def begin(self, conversation: str, prompt: Tokens[int], *, exact: bool = False) -> Sequence:
         """The sequence to read a prompt in; it holds the longest prefix that was read before.
 

@@ -22,6 +22,7 @@ from govdesk.domain.frames import (
     SetThreads,
     Shutdown,
     ToWorker,
+    Tune,
     WorkerHello,
     WriteState,
 )
@@ -113,6 +114,8 @@ class Service:
                 self._channel.send(engine.states.restore(frame.conversation, descriptor))
             case ForgetState(), []:
                 engine.states.forget(frame.conversation)
+            case Tune(), []:
+                self._channel.send(engine.tune(frame, self._watch(frame.turn, yields=True)))
             case SetThreads(), []:
                 engine.set_threads(frame)
             case _:

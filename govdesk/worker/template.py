@@ -31,7 +31,7 @@ MAX_RENDERED_CHARACTERS = 1024 * 1024
 _PAD = "\u2003\u2002"
 """White space around each mark that no template writes: where it is gone, the template trims texts."""
 _FOLDED = "\n\n"
-"""Between a system text and the first question, for a model that knows no system."""
+"""Between two texts that a template takes only as one."""
 _UNKNOWN = re.compile(r"(?:Encountered unknown (tag)|No (filter|test) named) '([a-z_]{1,24})'")
 _OTHER_FILES = {
     nodes.Include: "include",
@@ -91,8 +91,9 @@ class ChatTemplate:
     def render(self, messages: tuple[tuple[str, str], ...]) -> tuple[Part, ...]:
         """The prompt for a history of (role, text), up to where the assistant begins to speak.
 
-        A text is trimmed where the template trims it. A system text that the template refuses or leaves out
-        (Gemma and others know no system) is put before the first question.
+        A text is trimmed where the template trims it. What the template refuses or leaves out is put before
+        what follows it, if that can be: a system text before the first question (Gemma and others know no
+        system), a question that was never answered before the next one (they want an answer to each).
 
         Raises:
             TemplateFailedError: `template.failed`, `template.undefined` when it needs what GovDesk does not
@@ -105,11 +106,10 @@ class ChatTemplate:
         try:
             return _apart(self._rendered(turns), messages, marks)
         except TemplateFailedError as error:
-            folds = [role for role, _ in messages[:2]] == ["system", "user"]
-            if not folds or error.code not in {"template.refused", "template.lost-text"}:
+            folded = _folded(turns)
+            if len(folded) == len(turns) or error.code not in {"template.refused", "template.lost-text"}:
                 raise
-        turns[:2] = [{"role": "user", "content": padded[0] + _FOLDED + padded[1]}]
-        return _apart(self._rendered(turns), messages, marks)
+        return _apart(self._rendered(folded), messages, marks)
 
     def opening(self) -> str:
         """What the template lets the assistant begin with; empty where that cannot be found out."""
@@ -130,6 +130,18 @@ class ChatTemplate:
         except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
                 RecursionError) as error:  # fmt: skip
             raise TemplateFailedError(_not_rendered(error)) from error
+
+
+def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The same texts with no system before a question, and no two of the same speaker in a row."""
+    folded: list[dict[str, str]] = []
+    for turn in turns:
+        last = folded[-1] if folded else {}
+        if last.get("role") == turn["role"] or (last.get("role"), turn["role"]) == ("system", "user"):
+            folded[-1] = {"role": turn["role"], "content": last["content"] + _FOLDED + turn["content"]}
+        else:
+            folded.append(turn)
+    return folded
 
 
 def _apart(rendered: str, messages: tuple[tuple[str, str], ...], marks: list[str]) -> tuple[Part, ...]:

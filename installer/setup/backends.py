@@ -68,6 +68,15 @@ class VulkanTools:
 
 
 @dataclass(frozen=True, slots=True)
+class CudaTools:
+    """What CUDA is built with: the compiler, and cuBLAS, which the source always links."""
+
+    nvcc: str
+    include: Path
+    library: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What an environment has: each part's name and its key in the cache."""
 
@@ -171,12 +180,34 @@ def vulkan_part(tools: VulkanTools) -> Part:
     return Part("vulkan", options, ("ggml-vulkan",), ("libggml-vulkan.so",))
 
 
-def cuda(environment: Mapping[str, str]) -> str:
-    """Path of `nvcc`, or empty."""
-    return shutil.which("nvcc", path=environment.get("PATH", os.defpath)) or ""
+def cuda(
+    environment: Mapping[str, str], toolkits: tuple[Path, ...] = (Path("/usr/local/cuda"),)
+) -> CudaTools | str:
+    """The tools for CUDA, or what is missing.
+
+    Args:
+        environment: PATH, and `GOVDESK_CUBLAS`: a folder with `include` and `lib` of cuBLAS, for a toolkit
+            without it.
+        toolkits: where a toolkit may be, if not beside `nvcc`.
+    """
+    nvcc = shutil.which("nvcc", path=environment.get("PATH", os.defpath))
+    if nvcc is None:
+        return "nvcc is missing (NVIDIA's CUDA toolkit, from version 12 on)"
+    given = environment.get("GOVDESK_CUBLAS")
+    places = [Path(given)] if given else [Path(nvcc).resolve().parent.parent, *toolkits]
+    for place in places:
+        for include in (place / "include", *sorted(place.glob("targets/*/include"))):
+            libraries = [
+                found
+                for folder in ("lib", "lib64", "stubs")
+                for found in sorted((include.parent / folder).glob("libcublas.so*"))
+            ]
+            if (include / "cublas_v2.h").is_file() and libraries:
+                return CudaTools(nvcc, include, libraries[0])
+    return "cuBLAS is missing, whose header and library the source needs (GOVDESK_CUBLAS names its folder)"
 
 
-def cuda_part(nvcc: str, environment: Mapping[str, str]) -> Part:
+def cuda_part(tools: CudaTools, environment: Mapping[str, str]) -> Part:
     """CUDA for the architectures of `GOVDESK_CUDA_ARCHITECTURES`: a release's job, hours on two cores.
 
     Its own matrix kernels in place of cuBLAS's wherever there are some.
@@ -188,7 +219,9 @@ def cuda_part(nvcc: str, environment: Mapping[str, str]) -> Part:
         "-DGGML_CUDA_FORCE_MMQ=ON",
         "-DGGML_CUDA_NCCL=OFF",
         f"-DCMAKE_CUDA_ARCHITECTURES={architectures}",
-        f"-DCMAKE_CUDA_COMPILER={nvcc}",
+        f"-DCMAKE_CUDA_COMPILER={tools.nvcc}",
+        f"-DCMAKE_CUDA_FLAGS=-I{tools.include}",
+        f"-DCUDA_cublas_LIBRARY={tools.library}",
     )
     return Part("cuda", options, ("ggml-cuda",), ("libggml-cuda.so",))
 
@@ -203,9 +236,9 @@ def parts(names: tuple[str, ...], environment: Mapping[str, str]) -> tuple[tuple
         else:
             built.append(vulkan_part(tools))
     if "cuda" in names:
-        nvcc = cuda(environment)
-        if nvcc:
-            built.append(cuda_part(nvcc, environment))
+        found = cuda(environment)
+        if isinstance(found, str):
+            left_out.append(f"CUDA is left out: {found}")
         else:
-            left_out.append("CUDA is left out: nvcc is missing (NVIDIA's CUDA toolkit, from version 12 on)")
+            built.append(cuda_part(found, environment))
     return tuple(built), tuple(left_out)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from govdesk import config
-from tests.bench import busy, decode, first_token, growth, load, machine, read_ahead, redaction, turn
+from tests.bench import busy, decode, first_token, growth, load, machine, quality, read_ahead, redaction, turn
 from tests.bench import threads as thread_settings
 from tests.bench.figures import Figures
 
@@ -33,6 +33,7 @@ _SECTIONS: dict[str, Callable[[Figures, int, int], None]] = {
     "load": lambda figures, rounds, _tokens: load.measure(figures, rounds),
     "growth": growth.measure,
     "first-token": lambda figures, rounds, _tokens: first_token.measure(figures, max(1, rounds // 3)),
+    "quality": lambda figures, rounds, _tokens: quality.measure(figures, rounds),
 }
 _BOTH_BY_ITSELF = frozenset({"threads"})
 """Compares settings on an idle and on a busy machine in any case."""

@@ -25,6 +25,7 @@ class Bytes:
 def parsed(**options):
     given = {"prompt": "Hello", "file": None, "conversation": None, "json": False, "passphrase_fd": 3}
     given |= {"max_tokens": 10, "temperature": 0.0, "seed": None, "preset": "balanced", "when_full": "stop"}
+    given["show_thinking"] = False
     return argparse.Namespace(**{**given, "grammar": None, "json_schema": None, **options})
 
 
@@ -213,8 +214,8 @@ def asked(monkeypatch, desk):
     monkeypatch.setattr(
         type(desk.chat),
         "run_turn",
-        lambda self, conversation, prompt, sampling: (
-            seen.append(sampling) or run_turn(self, conversation, prompt, None)
+        lambda self, conversation, prompt, sampling, when_full, *_: (
+            seen.append(sampling) or run_turn(self, conversation, prompt, None, when_full)
         ),
     )
     return seen
@@ -281,3 +282,35 @@ def test_a_number_that_would_repeat_nothing_is_no_seed(text):
     with pytest.raises(argparse.ArgumentError):
         parser.parse_args(["--seed", text, "Hello"])
     assert parser.parse_args(["--seed", "4294967294", "Hello"]).seed == 2**32 - 2
+
+
+THOUGHTS = Script(
+    thinking=("Hmm, ", "two\x1b[31m."), answer=("It is ", "2."), thinking_findings=(finding("US_SSN"),)
+)
+
+
+def test_thinking_is_not_printed_unasked(desk, capsys):
+    desk.chat.script = THOUGHTS
+    assert ask.run(parsed(), desk) == 0
+    said = capsys.readouterr()
+    assert said.out == "It is 2.\n" and "Hmm" not in said.err
+    assert "redacted: US_SSN × 1" in said.err
+
+
+def test_thinking_that_is_asked_for_stands_beside_the_answer(desk, capsys):
+    desk.chat.script = THOUGHTS
+    assert ask.run(parsed(show_thinking=True), desk) == 0
+    said = capsys.readouterr()
+    assert said.out == "It is 2.\n"
+    assert said.err.count("Thinking: Hmm, two") == 1 and "\x1b" not in said.err
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_json_has_thinking_only_when_asked(desk, capsys, show):
+    desk.chat.script = THOUGHTS
+    assert ask.run(parsed(json=True, show_thinking=show), desk) == 0
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert told["text"] == "It is 2." and told["findings"] == {"US_SSN": 1}
+    assert told.get("thinking") == ("Hmm, two\x1b[31m." if show else None)
+    assert ("thinking" in told) is show and "Hmm" not in said.err

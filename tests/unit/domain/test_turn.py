@@ -11,7 +11,7 @@ def turn(name, answer, outcome):
     return (asked, Message(Role.ASSISTANT, answer, TurnId(name), 1, outcome=outcome))
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED])
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED, Outcome.COMPLETED])
 def test_a_turn_that_ended_without_an_answer_is_left_out_with_its_question(outcome):
     good = turn("a", "answer", Outcome.COMPLETED)
     running = turn("c", "", None)

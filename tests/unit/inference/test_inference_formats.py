@@ -64,9 +64,11 @@ ASK = """
 import ctypes, sys
 from pathlib import Path
 from llama_cpp import llama_cpp as lib
+from govdesk.worker import backends
 said = []
 hear = lib.llama_log_callback(lambda level, text, data: said.append(text.decode("utf-8", "replace")))
 lib.llama_log_set(hear, None)
+backends.load_cpu()
 lib.llama_backend_init()
 print(lib.llama_print_system_info().decode())
 source = sys.argv[1].encode()

@@ -99,6 +99,7 @@ class ScriptedBroker:
         self._end = end
         self._threads: list[threading.Thread] = []
         self.started = 0
+        self.gpus: list[str] = []
         self.stopped = 0
         self.channels: list[Channel[FromWorker]] = []
         self.channel_type: type[Channel[FromWorker]] = Channel
@@ -111,7 +112,8 @@ class ScriptedBroker:
         for thread in self._threads:
             thread.join(15)
 
-    def start_worker(self) -> Channel[FromWorker]:
+    def start_worker(self, gpu: str = "") -> Channel[FromWorker]:
+        self.gpus.append(gpu)
         ours, theirs = pair()
         script = self._scripts.pop(0) if self._scripts else good
         thread = threading.Thread(target=self._play, args=(script, Worker(theirs)), daemon=True)

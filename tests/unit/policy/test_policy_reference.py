@@ -16,8 +16,8 @@ TABLES = {
     "consent.": policy.ConsentText,
     "session.": policy.SessionRules,
     "models.": policy.ModelRules,
-    "audit.": policy.AuditRules,
     "inference.": policy.InferenceRules,
+    "audit.": policy.AuditRules,
     "redaction.<direction>.": policy.RedactionRules,
 }
 
@@ -29,6 +29,8 @@ def shown(value):
         return f"`{str(value).lower()}`"
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, tuple | dict):
         return "empty" if not value else str(value)
     return f"`{value}`" if value != "" else "none"

@@ -243,3 +243,24 @@ def worker():
     raise SystemExit(5)
 """
     assert run(refused) == 9
+
+
+@pytest.mark.parametrize("gpu", ["", "cuda", "vulkan"])
+def test_a_worker_is_told_which_graphics_it_may_use(
+    run: Callable[..., int], tmp_path: Path, gpu: str
+) -> None:
+    told = f"""
+def session():
+    made, *_ = link()
+    made.start_worker({gpu!r})
+    assert made.worker_end(20) is not None
+    raise SystemExit(9)
+
+def worker():
+    caches = sorted(name for name in os.environ if "CACHE" in name)
+    (folder / "worker").write_text(repr((arguments[4:], bool(caches))))
+"""
+    # the worker's environment has no HOME: its folder is written down
+    assert run(told.replace("folder /", f"Path({str(tmp_path)!r}) /")) == 9
+    wanted = ["--gpu", gpu] if gpu else []
+    assert (tmp_path / "worker").read_text() == repr((wanted, bool(gpu)))

@@ -166,3 +166,12 @@ def test_the_command_refuses_a_network_as_a_standard_stream(stream: int) -> None
             assert b"connection to a network" in done.stderr
         if stream == 1:
             assert mine.recv(10) == b""
+
+
+def test_a_graphics_driver_keeps_nothing_on_the_disk() -> None:
+    plain, graphics = environment.for_worker({}), environment.for_worker({}, graphics=True)
+    assert graphics.items() - plain.items() == {
+        ("MESA_SHADER_CACHE_DISABLE", "true"), ("__GL_SHADER_DISK_CACHE", "0"), ("CUDA_CACHE_DISABLE", "1"),
+    }  # fmt: skip
+    for name in ("GGML_VK_VISIBLE_DEVICES", "VK_ICD_FILENAMES", "VK_LAYER_PATH", "CUDA_VISIBLE_DEVICES"):
+        assert name not in environment.for_worker({name: "x"}, graphics=True)

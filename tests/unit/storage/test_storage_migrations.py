@@ -15,6 +15,7 @@ from govdesk.storage.migrations import (
     m001_history,
     m002_draft,
     m003_prompt_states,
+    m004_thinking,
     m005_what_the_model_saw,
 )
 
@@ -110,6 +111,35 @@ def test_m005_what_the_model_saw(path, key):
     assert [one.cut for one in store.messages(ConversationId("c"))[1:]] == [Cut(1, TurnId("s"))] * 2
     with pytest.raises(Exception, match="refused a statement"):
         store.begin_turn(ConversationId("c"), TurnId("u"), "p", (), "", "", 2, Cut(-1))
+    database.close()
+
+
+def test_m004_thinking(path, key):
+    assert m004_thinking in MIGRATIONS
+    database = Database.create(path, key, (m001_history, m002_draft))
+    with database.writing() as sql:
+        sql.execute(
+            "INSERT INTO conversations (id, title, marking, created_utc_ns, updated_utc_ns)"
+            " VALUES ('c', 'c', '', 1, 1)"
+        )
+        sql.execute(
+            "INSERT INTO turns (id, conversation, begun_utc_ns, marking, policy) VALUES ('t', 1, 1, '', '')"
+        )
+        sql.execute(
+            "INSERT INTO messages (turn, role, text, findings, created_utc_ns)"
+            " VALUES (1, 'assistant', '', '[]', 1)"
+        )
+        sql.execute("INSERT INTO message_index (rowid, text) VALUES (1, '')")
+        sql.execute("INSERT INTO title_index (rowid, title) VALUES (1, 'c')")
+        sql.execute("INSERT INTO answer_parts (turn, text) VALUES (1, 'an older part')")
+    database.close()
+    database = Database.open(path, key, (m001_history, m002_draft, m004_thinking))
+    with database.reading() as sql:
+        assert sql.execute(
+            "SELECT thinking, thinking_findings, thinking_seconds FROM messages"
+        ).fetchall() == [("", "[]", 0.0)]
+        assert sql.execute("SELECT text, thinking FROM answer_parts").fetchall() == [("an older part", 0)]
+    database.check()
     database.close()
 
 

@@ -13,7 +13,7 @@ import json, os, sys
 from govdesk.domain.frames import *
 from govdesk.worker import decoding, engine as module, sampling
 
-e = module.Engine(os.open(sys.argv[1], os.O_RDONLY), LoadModel(context_tokens=512, threads=1))
+e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),), LoadModel(context_tokens=512, threads=1))
 
 def ask(text="Say something about the sea.", **changed):
     order = dict(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=24, temperature=0.9,
@@ -73,7 +73,7 @@ for text in ("Repeat the word sea for ever.", "Count to forty.", "Write about " 
     kept, sampling._chain = sampling._chain, whole_vocabulary
     whole = ask(text, temperature=0.0, max_tokens=80, repeat_penalty=1.3)
     sampling._chain = kept
-    assert short == whole and short[0], (short, whole)
+    assert short[0] == whole[0] and short[0], (short, whole)
 """,
     )
 

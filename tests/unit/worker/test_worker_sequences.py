@@ -188,6 +188,8 @@ assert len(sequence.tokens) >= first.prompt_tokens
 assert ask(text * 2, "a", temperature=0.0).read_tokens == MANY_TOKENS
 assert ask(text * 2, "a", temperature=0.5).read_tokens == 1
 assert sequence.among_many == first.prompt_tokens - 1  # the last was computed alone
+sequence.among_many = 70  # as after a turn whose answer was computed token by token
+assert ask(text * 2, "a", temperature=0.0).read_tokens == first.prompt_tokens - 70
 for end in range(1, 700):
     at, steps = 0, []
     while at < end:

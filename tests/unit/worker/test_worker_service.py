@@ -129,14 +129,15 @@ _AHEAD = "ReadAhead(turn='r', conversation='c', messages=(ChatMessage(role='user
         ("SaveState(conversation='c')", "StateSize"),
         ("CountTokens(turn='n', messages=(ChatMessage(role='user', text='Hello'),))", "Counted"),
         ("ReadAhead(turn='s', conversation='c', messages=(ChatMessage(role='user', text='Hello'),))",
-         "ReadDone"),
+         "whole"),
     ],
     ids=["state", "count", "another reading"],
 )  # fmt: skip
 def test_reading_ahead_ends_for_any_other_order_which_is_done_afterwards(
     isolated, model_file, order: str, said: str
 ) -> None:
-    steps = _ready(f"ours.sendall(wire.encode({_AHEAD}) + wire.encode({order}))", "code()", "say()")
+    then = "code()" if said == "whole" else "say()"
+    steps = _ready(f"ours.sendall(wire.encode({_AHEAD}) + wire.encode({order}))", "code()", then)
     assert _serve(isolated, model_file, *steps) == f"cancelled {said} rc 0"
 
 

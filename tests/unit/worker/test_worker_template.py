@@ -171,6 +171,24 @@ def test_a_system_text_goes_before_the_first_question_where_there_is_no_system(s
     ]  # fmt: skip
 
 
+ALTERNATES = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception() }}{% endif %}"
+    "<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+)
+
+
+def test_a_question_that_was_never_answered_goes_before_the_next_one_where_each_must_be() -> None:
+    history = (("system", "S"), ("user", "one"), ("user", "two"), ("assistant", "A"), ("user", "three"))
+    assert (
+        _text(ALTERNATES, history)
+        == "<|user|>S\n\none\n\ntwo<|end|><|assistant|>A<|end|><|user|>three<|end|>"
+    )
+    assert "<|user|>one<|end|><|assistant|><|user|>two" in _text(
+        PLAIN, history
+    )  # elsewhere it stays what it is
+    assert _code(ALTERNATES, (("assistant", "a"), ("user", "b"))) == "template.refused"
+
+
 def test_a_system_text_may_stand_before_the_last_question() -> None:
     source = (
         "{% for m in messages if m.role != 'system' %}"

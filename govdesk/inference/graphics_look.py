@@ -1,0 +1,104 @@
+"""What this machine has for a graphics backend, looked at without loading anything: devices, driver, backend.
+
+Only files are read, and each driver's version becomes a stamp: what was found out about a driver holds
+as long as that stamp does.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from govdesk import crypto
+from govdesk.domain.frames import GpuBackend
+from govdesk.sandbox import graphics
+
+_LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64")
+_LOADERS = {"vulkan": "libvulkan.so.1", "cuda": "libcuda.so.1"}
+_ICD_FOLDERS = ("etc/vulkan/icd.d", "usr/share/vulkan/icd.d")
+_STAMP_FILES = ("sys/module/nvidia/version", "proc/sys/kernel/random/boot_id")
+"""The boot's id, so that a driver that failed is tried again after the next start of the machine."""
+_MAX_STAMP_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found for one backend.
+
+    Args:
+        backend: which.
+        installed: the backend's library is part of this installation.
+        nodes: device files.
+        usable: those of them that this account may open.
+        driver: the driver's files that were found; empty: none.
+        stamp: changes with the driver.
+    """
+
+    backend: GpuBackend
+    installed: bool
+    nodes: tuple[Path, ...]
+    usable: tuple[Path, ...]
+    driver: tuple[Path, ...]
+    stamp: str
+
+
+def look(
+    backend: GpuBackend,
+    root: Path = Path("/"),
+    backends: Path | None = None,
+    may_use: Callable[[Path], bool] = lambda node: os.access(node, os.R_OK | os.W_OK),
+) -> Look:
+    """Look for one backend.
+
+    Args:
+        backend: `vulkan` or `cuda`.
+        root: where the machine's tree begins.
+        backends: the installation's folder of llama.cpp's libraries, by default this interpreter's.
+        may_use: whether this account may open a device.
+    """
+    folder = backends or Path(sysconfig.get_path("platlib")) / "llama_cpp" / "lib"
+    nodes = graphics.opening(backend, root).nodes
+    driver = _driver(backend, root)
+    return Look(
+        backend=backend,
+        installed=(folder / f"libggml-{backend}.so").is_file(),
+        nodes=nodes,
+        usable=tuple(node for node in nodes if may_use(node)),
+        driver=driver,
+        stamp=_stamp(root, (*driver, *nodes)),
+    )
+
+
+def _driver(backend: GpuBackend, root: Path) -> tuple[Path, ...]:
+    """The loader's library and, for Vulkan, the list of drivers; nothing when one of them is missing."""
+    name = _LOADERS[backend]
+    folders = [root / place for place in _LIBRARIES]
+    folders += [root / place / f"{platform.machine()}-linux-gnu" for place in _LIBRARIES]
+    loaders = [folder / name for folder in folders if (folder / name).exists()]
+    if not loaders:
+        return ()
+    if backend == "cuda":
+        return (loaders[0],)
+    drivers = [path for place in _ICD_FOLDERS for path in sorted((root / place).glob("*.json"))]
+    return (loaders[0], *drivers) if drivers else ()
+
+
+def _stamp(root: Path, files: tuple[Path, ...]) -> str:
+    parts = [platform.release()]
+    for name in _STAMP_FILES:
+        try:
+            with (root / name).open("rb") as file:
+                parts.append(file.read(_MAX_STAMP_BYTES).decode("ascii", "replace").strip())
+        except OSError:
+            parts.append("")
+    for path in files:
+        try:
+            found = path.stat()
+            parts.append(f"{path} {found.st_mtime_ns} {found.st_size} {found.st_rdev}")
+        except OSError:
+            parts.append(f"{path} gone")
+    return crypto.sha384("\n".join(parts).encode()).hex()[:32]

@@ -1,0 +1,139 @@
+"""Why a graphics card is used or not, in words: for the window's line and for `govdesk doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from govdesk.domain.policy import GpuRule
+from govdesk.inference.graphics import Graphics, Status
+
+_MIB = 1024 * 1024
+_NAMES = {"cuda": "CUDA (NVIDIA)", "vulkan": "Vulkan"}
+_ORDER = (
+    "gpu.policy", "gpu.backend", "gpu.device", "gpu.permission", "gpu.driver", "gpu.probe", "gpu.memory",
+)  # fmt: skip
+"""Each is looked at only where those before it hold."""
+_PROBE_ENDS = {
+    "backend.missing": "its library went missing",
+    "backend.refused": "its library did not load: the driver's library may be missing or too old",
+    "worker.crashed": "the driver crashed",
+    "worker.killed": "the driver was ended by the system, perhaps for want of memory",
+    "worker.hung": "the driver did not answer in time",
+    "worker.garbage": "what came back made no sense",
+    "gpu.probe": "no device of it computed a small task right",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: `id` as in `gpu.device`, found out of the machine, and what to do."""
+
+    id: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def runs_on(graphics: Graphics) -> str:
+    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why."""
+    used = graphics.used
+    if used is not None and used.placement is not None:
+        placed = used.placement
+        titles = " and ".join(share.device.title for share in placed.shares)
+        return f"{titles} ({placed.placed} of {placed.layers} layers)"
+    return f"the processor: {_why(graphics)}"
+
+
+def _why(graphics: Graphics) -> str:
+    if graphics.rule is GpuRule.OFF:
+        return "policy allows no graphics card"
+    codes = {status.code for status in graphics.statuses}
+    if "gpu.memory" in codes:
+        return "the graphics card has too little free memory for this model"
+    if codes & set(_PROBE_ENDS):
+        return "the graphics card failed; `govdesk doctor` says how"
+    return "no graphics card that can be used"
+
+
+def findings(graphics: Graphics) -> tuple[Finding, ...]:
+    """Why a card is used or not, check by check; of the backends the one that came furthest is told."""
+    if graphics.rule is GpuRule.OFF:
+        return (
+            Finding(
+                "gpu.policy",
+                ok=False,
+                found="policy says off: models compute on the processor",
+                advice="Your organisation may allow cards with inference.gpu in its signed policy.",
+            ),
+        )
+    statuses = [status for status in graphics.statuses if status.code != "gpu.policy"]
+    furthest = max(statuses, key=lambda status: _reached(status.code))
+    policy = Finding("gpu.policy", ok=True, found=f"policy says {graphics.rule.value}")
+    return (policy, *_steps(furthest))
+
+
+def _step(code: str) -> str:
+    return "gpu.probe" if code in _PROBE_ENDS else code
+
+
+def _reached(code: str) -> int:
+    return _ORDER.index(_step(code)) if code else len(_ORDER)
+
+
+def _steps(status: Status) -> tuple[Finding, ...]:
+    """The checks up to the one that failed. Permission is the device's, for people."""
+    failed = _step(status.code)
+    skipped = "gpu.device" if failed == "gpu.permission" else "gpu.permission"
+    steps = _ORDER[1 : _reached(status.code) + 1]
+    return tuple(_finding(step, status) for step in steps if step != skipped)
+
+
+def _finding(step: str, status: Status) -> Finding:
+    name, failed = _NAMES[status.look.backend], _step(status.code) == step
+    nodes = ", ".join(str(node) for node in status.look.nodes)
+    match step:
+        case "gpu.backend":
+            if failed:
+                return Finding(step, False, f"llama.cpp's {name} backend is not installed", _INSTALL)
+            return Finding(step, True, f"llama.cpp's {name} backend is installed")
+        case "gpu.device":
+            if failed:
+                return Finding(step, False, f"no graphics device for {name}", _NO_DEVICE)
+            return Finding(step, True, nodes)
+        case "gpu.permission":
+            return Finding("gpu.device", False, f"{nodes}: no permission for this account", _PERMISSION)
+        case "gpu.driver":
+            if failed:
+                return Finding(step, False, f"no driver's library for {name}", _NO_DRIVER)
+            return Finding(step, True, ", ".join(path.name for path in status.look.driver))
+        case "gpu.probe":
+            if failed:
+                end = _PROBE_ENDS[status.code]
+                return Finding(step, False, f"a try of {name} in a process of its own failed: {end}", _FAILED)
+            return Finding(step, True, f"{name} computed a small task right")
+        case _:
+            return _memory(status, failed=failed)
+
+
+def _memory(status: Status, *, failed: bool) -> Finding:
+    free = ", ".join(f"{device.title}: {device.free_bytes // _MIB:,} MiB free" for device in status.devices)
+    if status.placement is None:
+        return Finding("gpu.memory", True, "not looked at: no model was loaded")
+    needed = f"the whole model takes {status.placement.needed_bytes // _MIB:,} MiB"
+    if failed:
+        return Finding(
+            "gpu.memory",
+            False,
+            f"{free}; {needed}; not one layer fits",
+            _SMALLER,
+        )
+    placed = f"{status.placement.placed} of {status.placement.layers} layers"
+    return Finding("gpu.memory", True, f"{free}; {needed}; {placed} are on it")
+
+
+_INSTALL = "Your administrator installs the package with this backend; in a checkout, use `make backends`."
+_SMALLER = "Choose a smaller model, or close what else uses the card."
+_NO_DEVICE = "There is no card, or the kernel has no driver for it: no /dev/dri/renderD…, no /dev/nvidia0."
+_PERMISSION = "An administrator lets this account use it: on most systems by the groups `render` and `video`."
+_NO_DRIVER = "Your administrator installs the vendor's driver, or Mesa's, with the loader of Vulkan."
+_FAILED = "Models compute on the processor; a new driver, or the next start of the machine, is tried again."

@@ -1,0 +1,388 @@
+"""A graphics card is used when policy, machine and a try say so; else the processor is, and it is said why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from govdesk.domain.frames import Device, DeviceKind, Devices, GpuBackend, Loaded, LoadModel, Probe
+from govdesk.domain.policy import GpuRule
+from govdesk.domain.record import Event
+from govdesk.errors import WallError
+from govdesk.inference import graphics_words
+from govdesk.inference import supervisor as module
+from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
+from govdesk.inference.graphics_look import Look, look
+from govdesk.inference.supervisor import Supervisor
+from tests.unit.inference.test_inference_supervisor import Line, _require_closed
+from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, good
+
+GIB = 1024**3
+NODE = Path("/dev/dri/renderD128")
+CARD = Device(
+    name="Vulkan0", title="A card", kind=DeviceKind.GPU, backend="Vulkan", memory_bytes=GIB, free_bytes=GIB
+)
+READY = Look("vulkan", True, (NODE,), (NODE,), (Path("/usr/lib/libvulkan.so.1"),), "stamp 1")
+
+
+def looking(vulkan: Look = READY) -> Callable[[GpuBackend], Look]:
+    def look_at(backend: GpuBackend) -> Look:
+        return vulkan if backend == "vulkan" else Look("cuda", False, (), (), (), "none")
+
+    return look_at
+
+
+def never(backend: GpuBackend) -> Devices:
+    raise AssertionError(f"{backend} was tried")
+
+
+def works(_backend: GpuBackend) -> Devices:
+    return Devices(devices=(CARD,))
+
+
+def ids(graphics: Graphics) -> list[tuple[str, bool]]:
+    return [(finding.id, finding.ok) for finding in graphics_words.findings(graphics)]
+
+
+# ── the decision ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("rule", [GpuRule.OFF, GpuRule.CUDA])
+def test_what_policy_does_not_allow_is_not_even_tried(rule: GpuRule) -> None:
+    assert Graphics(rule, None, looking()).choose(never) == ""
+
+
+@pytest.mark.parametrize("rule", [GpuRule.AUTO, GpuRule.VULKAN])
+def test_what_works_is_used(rule: GpuRule) -> None:
+    assert Graphics(rule, None, looking()).choose(works) == "vulkan"
+
+
+LACKING = {
+    "gpu.backend": (replace(READY, installed=False), ["gpu.policy", "gpu.backend"]),
+    "gpu.device": (
+        replace(READY, nodes=(), usable=()),
+        ["gpu.policy", "gpu.backend", "gpu.device"],
+    ),
+    "gpu.permission": (replace(READY, usable=()), ["gpu.policy", "gpu.backend", "gpu.device"]),
+    "gpu.driver": (
+        replace(READY, driver=()),
+        ["gpu.policy", "gpu.backend", "gpu.device", "gpu.driver"],
+    ),
+}
+
+
+@pytest.mark.parametrize("code", LACKING)
+def test_what_is_missing_is_not_tried_and_is_explained(code: str) -> None:
+    seen, told = LACKING[code]
+    graphics = Graphics(GpuRule.AUTO, None, looking(seen))
+    assert graphics.choose(never) == ""
+    assert graphics.code("vulkan") == code
+    assert [name for name, _ in ids(graphics)] == told
+    *fine, last = graphics_words.findings(graphics)
+    assert all(finding.ok for finding in fine)
+    assert not last.ok
+    assert last.advice
+    assert graphics_words.runs_on(graphics) == "the processor: no graphics card that can be used"
+    if code == "gpu.permission":
+        assert "no permission" in last.found
+        assert str(NODE) in last.found
+
+
+def test_policy_off_says_so() -> None:
+    graphics = Graphics(GpuRule.OFF, None, looking())
+    graphics.choose(never)
+    assert ids(graphics) == [("gpu.policy", False)]
+    assert graphics_words.runs_on(graphics) == "the processor: policy allows no graphics card"
+
+
+ENDS = {
+    "worker.crashed": Devices(devices=(), code="worker.crashed"),
+    "worker.hung": Devices(devices=(), code="worker.hung"),
+    "backend.refused": Devices(devices=(), code="backend.refused"),
+    "gpu.probe": Devices(devices=()),
+}
+
+
+@pytest.mark.parametrize("code", [*ENDS, "words of its own"])
+def test_a_try_that_fails_is_explained_in_our_words_and_kept(tmp_path: Path, code: str) -> None:
+    kept = tmp_path / "graphics.json"
+    ended = ENDS.get(code) or Devices(devices=(), code="\x1b[2Jlook here")
+    graphics = Graphics(GpuRule.AUTO, kept, looking())
+    assert graphics.choose(lambda _: ended) == ""
+    assert graphics.code("vulkan") == (code if code in ENDS else "gpu.probe")
+    assert ids(graphics)[-1] == ("gpu.probe", False)
+    assert "\x1b" not in "".join(finding.found for finding in graphics_words.findings(graphics))
+    assert Graphics(GpuRule.AUTO, kept, looking()).choose(never) == "", "the same driver is not tried again"
+    newer = looking(replace(READY, stamp="stamp 2"))
+    assert Graphics(GpuRule.AUTO, kept, newer).choose(works) == "vulkan", "another driver is"
+
+
+def test_a_good_verdict_is_kept_too(tmp_path: Path) -> None:
+    kept = tmp_path / "graphics.json"
+    assert Graphics(GpuRule.AUTO, kept, looking()).choose(works) == "vulkan"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert Graphics(GpuRule.AUTO, kept, looking()).choose(never) == "vulkan"
+    assert Graphics(GpuRule.OFF, kept, looking()).choose(never) == "", "and is no more than a verdict"
+    gone = looking(replace(READY, nodes=(), usable=()))
+    assert Graphics(GpuRule.AUTO, kept, gone).choose(never) == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"schema":2,"verdicts":{}}', b'{"schema":1,"verdicts":{},"x":1}', b"\xff" * 99999],
+)
+def test_a_damaged_verdict_is_none(tmp_path: Path, content: bytes) -> None:
+    kept = tmp_path / "graphics.json"
+    kept.write_bytes(content)
+    tried: list[str] = []
+
+    def probe(backend: GpuBackend) -> Devices:
+        tried.append(backend)
+        return works(backend)
+
+    assert Graphics(GpuRule.AUTO, kept, looking()).choose(probe) == "vulkan"
+    assert tried == ["vulkan"]
+    assert len(kept.read_bytes()) < MAX_KEPT_BYTES
+
+
+def test_a_disk_that_takes_nothing_costs_only_another_try(tmp_path: Path) -> None:
+    kept = tmp_path / "no such folder" / "graphics.json"
+    assert Graphics(GpuRule.AUTO, kept, looking()).choose(works) == "vulkan"
+
+
+# ── the machine, in made-up trees ────────────────────────────────────────────
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in (
+        "dev/dri/renderD128", "dev/dri/card0", "dev/nvidia0", "dev/nvidiactl", "lib/libggml-vulkan.so",
+        "lib/libggml-cuda.so", "usr/lib/x86_64-linux-gnu/libvulkan.so.1", "usr/lib64/libcuda.so.1",
+        "usr/share/vulkan/icd.d/driver.json",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def seen(tree: Path, backend: GpuBackend = "vulkan", **options: object) -> Look:
+    return look(backend, tree, tree / "lib", **options)  # type: ignore[arg-type]
+
+
+def test_a_whole_machine_lacks_nothing(tree: Path) -> None:
+    for backend in ("vulkan", "cuda"):
+        found = seen(tree, backend)  # type: ignore[arg-type]
+        assert found.installed
+        assert found.nodes == found.usable != ()
+        assert found.driver
+    assert tree / "dev/dri/card0" not in seen(tree).nodes
+
+
+@pytest.mark.parametrize(
+    ("backend", "removed", "code"),
+    [
+        ("vulkan", "lib/libggml-vulkan.so", "gpu.backend"),
+        ("cuda", "lib/libggml-cuda.so", "gpu.backend"),
+        ("vulkan", "usr/lib/x86_64-linux-gnu/libvulkan.so.1", "gpu.driver"),
+        ("vulkan", "usr/share/vulkan/icd.d/driver.json", "gpu.driver"),
+        ("cuda", "usr/lib64/libcuda.so.1", "gpu.driver"),
+    ],
+)
+def test_each_missing_part_is_named(tree: Path, backend: GpuBackend, removed: str, code: str) -> None:
+    (tree / removed).unlink()
+    graphics = Graphics(GpuRule(backend), None, lambda name: seen(tree, name))
+    assert graphics.choose(never) == ""
+    assert graphics.code(backend) == code
+
+
+def test_no_device_and_no_permission_are_told_apart(tree: Path) -> None:
+    graphics = Graphics(GpuRule.VULKAN, None, lambda name: seen(tree, name, may_use=lambda _: False))
+    graphics.choose(never)
+    assert graphics.code("vulkan") == "gpu.permission"
+    for name in ("dev/dri/renderD128", "dev/nvidia0", "dev/nvidiactl"):
+        (tree / name).unlink()
+    graphics = Graphics(GpuRule.VULKAN, None, lambda name: seen(tree, name))
+    graphics.choose(never)
+    assert graphics.code("vulkan") == "gpu.device"
+
+
+def test_the_stamp_changes_with_the_driver_the_machines_start_and_the_devices(tree: Path) -> None:
+    first = seen(tree).stamp
+    assert seen(tree).stamp == first
+    (tree / "usr/share/vulkan/icd.d/driver.json").write_text("newer")
+    second = seen(tree).stamp
+    (tree / "proc/sys/kernel/random").mkdir(parents=True)
+    (tree / "proc/sys/kernel/random/boot_id").write_text("another start")
+    third = seen(tree).stamp
+    (tree / "dev/dri/renderD129").touch()
+    assert len({first, second, third, seen(tree).stamp}) == 4
+
+
+# ── the supervisor, with scripted workers ────────────────────────────────────
+
+
+def devices(*found: Device, code: str = "") -> Callable[[Worker], None]:
+    """A worker that tells its devices and then loads and answers like any."""
+
+    def script(worker: Worker) -> None:
+        worker.hello()
+        assert worker.channel.receive(10) is not None
+        worker.send(Devices(devices=found, code=code))
+        received = worker.channel.receive(10)
+        if received is not None and isinstance(received[0], LoadModel):
+            orders.append(received[0])
+            worker.send(Loaded(context_tokens=64, template_sha384=TEMPLATE))
+            worker.until_closed()
+
+    return script
+
+
+orders: list[LoadModel] = []
+
+
+def dies(worker: Worker) -> None:
+    worker.hello()
+    worker.channel.receive(10)
+
+
+def dies_while_loading(worker: Worker) -> None:
+    worker.hello()
+    worker.channel.receive(10)
+    worker.send(Devices(devices=(CARD,)))
+    worker.channel.receive(10)
+
+
+def talks_nonsense(worker: Worker) -> None:
+    worker.hello()
+    worker.channel.receive(10)
+    worker.send(Loaded(context_tokens=64, template_sha384=TEMPLATE))
+    worker.until_closed()
+
+
+def hangs(worker: Worker) -> None:
+    worker.hello()
+    worker.until_closed()
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.5)
+    orders.clear()
+
+    def make(*scripts: Callable[[Worker], None], vulkan: Look = READY) -> Line:
+        made = Line(tmp_path, *scripts)
+        graphics = Graphics(GpuRule.AUTO, tmp_path / "graphics.json", looking(vulkan))
+        made.supervisor = Supervisor(
+            made.broker, made.supervisor._find_model, made.record, _require_closed, graphics=graphics
+        )
+        return made
+
+    return make
+
+
+def loads(made: Line) -> list[tuple[str, dict[str, object]]]:
+    return [(entry.outcome, dict(entry.fields)) for entry in made.records if entry.event is Event.MODEL_LOAD]
+
+
+def test_a_card_is_tried_apart_then_used_and_recorded(line) -> None:
+    made = line(devices(CARD), devices(CARD))
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan", "vulkan"]
+    assert made.broker.started == 2, "the try has a worker of its own"
+    assert orders[-1].devices == ("Vulkan0",)
+    assert sum(orders[-1].device_layers) > 1
+    outcome, fields = loads(made)[-1]
+    assert outcome == "success"
+    assert fields["layers"] == {"Vulkan0": orders[-1].device_layers[0]}
+    assert fields["backend"] == "vulkan"
+    assert fields["nodes"] == {str(NODE): 1}
+    layers = orders[-1].device_layers[0] - 1
+    assert graphics_words.runs_on(made.supervisor.graphics) == f"A card ({layers} of {layers} layers)"
+    assert all(ok for _, ok in ids(made.supervisor.graphics))
+    made.supervisor.stop()
+
+
+@pytest.mark.parametrize("probe", [dies, hangs, talks_nonsense, devices(code="backend.refused"), devices()])
+def test_a_try_that_fails_costs_only_itself(line, probe: Callable[[Worker], None]) -> None:
+    made = line(probe, good)
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan", ""]
+    assert made.ask()
+    assert graphics_words.runs_on(made.supervisor.graphics).startswith(
+        "the processor: the graphics card failed"
+    )
+    made.supervisor.stop()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan", "", ""], "it is not tried again"
+
+
+@pytest.mark.parametrize("real", [dies, hangs, talks_nonsense, dies_while_loading])
+def test_a_card_that_fails_later_is_left_and_the_processor_answers(
+    line, real: Callable[[Worker], None]
+) -> None:
+    made = line(devices(CARD), real, good)
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan", "vulkan", ""]
+    assert made.ask()
+    outcome, fields = loads(made)[-1]
+    assert outcome == "failure"
+    assert str(fields["code"]).startswith("worker.")
+    assert made.supervisor.graphics.used is None
+    made.supervisor.stop()
+    made.supervisor.model()
+    assert made.broker.gpus[3:] == [""]
+
+
+def test_a_card_that_is_too_small_is_said_and_tried_again(line) -> None:
+    tiny = Device(
+        name="Vulkan0", title="Small", kind=DeviceKind.GPU, backend="Vulkan", memory_bytes=1, free_bytes=1
+    )
+    made = line(devices(CARD), devices(tiny), good)
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan", "vulkan", ""]
+    assert loads(made)[-1][0] == "failure"
+    assert loads(made)[-1][1]["code"] == "gpu.memory"
+    assert ids(made.supervisor.graphics)[-1] == ("gpu.memory", False)
+    assert "too little free memory" in graphics_words.runs_on(made.supervisor.graphics)
+    made.supervisor.stop()
+    made.supervisor.model()
+    assert made.broker.gpus[3] == "vulkan", "memory may be free the next time"
+
+
+def test_a_worker_for_a_card_has_to_prove_its_walls_too(line) -> None:
+    def open_wall(worker: Worker) -> None:
+        others = (probe for probe in PROBES if probe.channel != "tcp4")
+        worker.hello((Probe(channel="tcp4", blocked=False, found="open"), *others))
+        worker.until_closed()
+
+    made = line(open_wall)
+    with pytest.raises(WallError):
+        made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"]
+
+
+def test_what_a_worker_says_of_devices_goes_before_people_in_plain_words(line) -> None:
+    rogue = Device(
+        name="Vulkan0", title="\x1b]0;owned\x07\u202eevil", kind=DeviceKind.GPU, backend="x",
+        memory_bytes=GIB, free_bytes=GIB,
+    )  # fmt: skip
+    unnamed = Device(
+        name="a\nb", title="t", kind=DeviceKind.GPU, backend="x", memory_bytes=GIB, free_bytes=GIB
+    )
+    made = line(devices(rogue), devices(unnamed, rogue, rogue))
+    made.supervisor.model()
+    words = graphics_words.runs_on(made.supervisor.graphics)
+    assert words.startswith("?]0;owned??evil (")
+    assert orders[-1].devices == ("Vulkan0",)
+    made.supervisor.stop()
+
+
+def test_a_default_supervisor_uses_no_card(tmp_path: Path) -> None:
+    made = Line(tmp_path, good)
+    made.supervisor.model()
+    assert made.broker.gpus == [""]
+    assert ids(made.supervisor.graphics) == [("gpu.policy", False)]
+    made.supervisor.stop()
