@@ -34,7 +34,7 @@ CANARIES = ("zyxwvcanary", "219-09-9999", "kqjxcanary", "hbvcanary", "jane.canar
 POLICY = strict_policy()
 REDACTOR = build_redactor(POLICY)
 NO_WORD = re.compile(
-    r"|[a-z]+(?:[.:-][a-z0-9]+)*"  # a code, an outcome, a rule
+    r"|[a-z]+(?:[._:-][a-z0-9]+)*"  # a code, an outcome, a rule, a field's name
     r"|c?[0-9a-f]{1,96}"  # an id or a digest
     r"|[A-Z][A-Z0-9_]*(?:\.[A-Z_]+)?"  # an entity type, a marking
     r"|[a-z0-9.-]+@[0-9a-f]{16}"  # a policy's stamp

@@ -162,12 +162,11 @@ def test_a_model_is_never_given_what_it_thought(line: Line, monkeypatch: pytest.
             Message(Role.ASSISTANT, "answer", TurnId("a"), 0, outcome=Outcome.COMPLETED, thinking=thought),
             Message(Role.USER, "only thought about", TurnId("b"), 0),
             Message(Role.ASSISTANT, "", TurnId("b"), 0, outcome=Outcome.COMPLETED, thinking=thought),
-            Message(Role.USER, "two", TurnId("c"), 0),
-            Message(Role.ASSISTANT, "", TurnId("c"), 0, thinking=thought),
         )
 
     monkeypatch.setattr(line.store, "messages", messages)
-    assert isinstance(line.run()[-1], Ended)
+    *_, ended = line.chat.run_turn(ConversationId("c1"), "two")
+    assert isinstance(ended, Ended)
     assert line.inference.seen == ((Role.USER, "one"), (Role.ASSISTANT, "answer"), (Role.USER, "two"))
 
 

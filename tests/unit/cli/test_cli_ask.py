@@ -214,7 +214,7 @@ def asked(monkeypatch, desk):
     monkeypatch.setattr(
         type(desk.chat),
         "run_turn",
-        lambda self, conversation, prompt, sampling, when_full: (
+        lambda self, conversation, prompt, sampling, when_full, *_: (
             seen.append(sampling) or run_turn(self, conversation, prompt, None, when_full)
         ),
     )
