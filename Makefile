@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SETUP := "$(PYTHON)" -m installer.setup --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bench pictures fuzz backends gemma clean
+.PHONY: help run setup test check bench peers soak pictures fuzz backends gemma clean
 
 help:           ## this list
 	@sed -n 's/^\([a-z]*\): *## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,13 @@ check:          ## ruff, formatting, mypy strict, layer contracts
 bench:          ## measure; prints the figures and writes build/bench.json
 	@$(SETUP) test
 	QT_QPA_PLATFORM=offscreen "$(BIN)/python" -m tests.bench.run $(ARGS)
+
+soak:           ## a thousand turns through the whole line: fails when anything grows
+	@$(SETUP) test
+	"$(BIN)/python" -m tests.bench.soak $(ARGS)
+
+peers:          ## install what `make bench` measures against, beside GovDesk and never for it
+	@"$(PYTHON)" -m installer.setup --venv build/peers peers
 
 pictures:       ## take pictures of the window into build/pictures/
 	@$(SETUP) test

@@ -62,6 +62,16 @@ class Profile:
         return self.home / "models"
 
     @property
+    def tuning(self) -> Path:
+        """How many threads suit which model on this machine."""
+        return self.home / "tuning.json"
+
+    @property
+    def caches(self) -> Path:
+        """What can be made again, sealed: the model's reading of long conversations."""
+        return self.home / "caches"
+
+    @property
     def lock(self) -> Path:
         """Held by the one broker of this profile."""
         return self.home / "instance.lock"

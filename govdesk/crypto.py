@@ -15,6 +15,7 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import mldsa, mlkem
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
@@ -144,6 +145,37 @@ def unwrap_key(kek: bytes, wrapped: bytes) -> bytes:
         return keywrap.aes_key_unwrap_with_padding(kek, wrapped)
     except (keywrap.InvalidUnwrap, ValueError) as error:
         raise CryptoError("key unwrap failed") from error
+
+
+class Sealer:
+    """AES-256-GCM (SP 800-38D) under one key that seals one thing, in parts that are counted from 0.
+
+    The number of a part is its nonce: the key must be fresh for each thing that is sealed.
+
+    Args:
+        key: 32 bytes, fresh.
+    """
+
+    overhead = 16
+    """Bytes that a sealed part is longer than the part."""
+
+    def __init__(self, key: bytes | bytearray) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, number: int, part: bytes | memoryview, *, bound_to: bytes) -> bytes:
+        """Seal a part so that it opens only with the same number and the same `bound_to`."""
+        return self._cipher.encrypt(number.to_bytes(12, "big"), part, bound_to)
+
+    def open(self, number: int, sealed: bytes | memoryview, *, bound_to: bytes) -> bytes:
+        """Undo `seal`.
+
+        Raises:
+            CryptoError: the wrong key, number or binding, or changed bytes.
+        """
+        try:
+            return self._cipher.decrypt(number.to_bytes(12, "big"), sealed, bound_to)
+        except (InvalidTag, ValueError) as error:
+            raise CryptoError("cannot open") from error
 
 
 def seal(public_pem: str, plaintext: bytes | bytearray, *, info: bytes) -> bytes:

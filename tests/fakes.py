@@ -5,12 +5,24 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
+from govdesk.domain.models import (
+    Imported,
+    ImportProgress,
+    ModelDetails,
+    ModelLine,
+    ModelList,
+    ModelState,
+    RefusedLine,
+    Removed,
+    Verified,
+    Watch,
+)
 from govdesk.domain.policy import ConsentText, Policy, PolicyInForce, PolicySource
 from govdesk.domain.redaction import Finding, Operator
 from govdesk.domain.turn import (
@@ -22,17 +34,20 @@ from govdesk.domain.turn import (
     Ended,
     Message,
     ModelInfo,
+    OldTurn,
     Outcome,
     Reading,
     Released,
     Role,
+    Sampling,
     SearchHit,
+    Thinking,
     TooLong,
     TurnEvent,
     Usage,
     WhenFull,
 )
-from govdesk.errors import GovDeskError, WrongPassphraseError
+from govdesk.errors import GovDeskError, KnownError, WrongPassphraseError
 from govdesk.session.state import LockReason, Session, SessionState
 
 PASSPHRASE = "correct horse battery staple"
@@ -165,6 +180,8 @@ class FakeStore:
 class Script:
     """What the next turn does."""
 
+    thinking: tuple[str, ...] = ()
+    thinking_findings: tuple[Finding, ...] = ()
     answer: tuple[str, ...] = ("Hello ", "there.")
     decision: Decision = field(default_factory=Permit)
     prompt: str | None = None
@@ -183,6 +200,7 @@ class Script:
     too_long: TooLong | None = None
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
+    left_out: tuple[OldTurn, ...] = ()
 
 
 class FakeChat:
@@ -202,15 +220,20 @@ class FakeChat:
     def cancel(self) -> None:
         self._cancel.set()
 
-    def summarise(self, conversation: ConversationId, oldest: int) -> Iterator[TurnEvent]:
+    def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
         self.summarised.append((conversation, oldest))
-        summary = replace(self.script, cut=Cut(oldest), summary=True)
-        self.script = self.then
+        summary = replace(self.then, cut=Cut(oldest), summary=True)
+        self.then = Script()
         return self._play(summary, conversation, "Summarise our conversation so far.")
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, *, when_full: WhenFull = WhenFull.STOP
-    ) -> Iterator[TurnEvent]:
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
+    ) -> Generator[TurnEvent, None, None]:
+        del sampling
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
         self.when_full.append(when_full)
@@ -218,7 +241,9 @@ class FakeChat:
             script = replace(script, too_long=None)
         return self._play(script, conversation, prompt)
 
-    def _play(self, script: Script, conversation: ConversationId | None, prompt: str) -> Iterator[TurnEvent]:
+    def _play(
+        self, script: Script, conversation: ConversationId | None, prompt: str
+    ) -> Generator[TurnEvent, None, None]:
         self._cancel.clear()
         self.running += 1
         try:
@@ -244,14 +269,22 @@ class FakeChat:
         now = time.time_ns()
         cut = replace(script.cut, summary=turn) if script.summary else script.cut
         self._store.add(identity, Message(Role.USER, shown, turn, now, "U", script.prompt_findings, cut=cut))
-        yield Decided(identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut)
-        outcome, text = script.outcome, ""
+        yield Decided(
+            identity, turn, script.decision, shown, script.prompt_findings, RecordSeq(1), cut, script.left_out
+        )
+        outcome, text, thought = script.outcome, "", ""
         usage = Usage()
         if isinstance(script.decision, Deny):
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
                 yield Reading(done, total)
+            for part in script.thinking:
+                if self._cancel.is_set():
+                    break
+                thought += part
+                yield Released(part, script.held, thinking=True)
+                time.sleep(script.step_seconds)
             for part in script.answer:
                 if self._cancel.is_set():
                     break
@@ -267,6 +300,7 @@ class FakeChat:
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
                 usage = Usage(40, 40, 20, 0.4, 1.0)
+        thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
             Message(
@@ -281,12 +315,13 @@ class FakeChat:
                 MODEL,
                 usage,
                 cut,
+                thinking,
             ),
         )
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why,
+            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
         )  # fmt: skip
 
 
@@ -348,6 +383,90 @@ class FakeUnlocked:
     ahead: FakeAhead
 
 
+def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelLine:
+    line = ModelLine(
+        name=name,
+        version=2,
+        title="SmolLM2 135M Instruct",
+        quantization="Q8_0",
+        digest="bf" * 48,
+        size_bytes=144_811_072,
+        state=ModelState.READY,
+        why="",
+        format_words="fast here",
+        fit_words="",
+        imported=False,
+        chosen=True,
+        highest_marking="UNCLASSIFIED",
+        license="Apache-2.0",
+        license_text="models/LICENSES/Apache-2.0.txt",
+        provenance="Hugging Face TB, SmolLM2-135M-Instruct; requantized to Q8_0 by GovDesk's set-up.",
+        architecture="llama",
+        context_tokens=8192,
+        roles=("system", "user", "assistant"),
+        files=("/usr/share/govdesk/models/smollm2-135m-instruct.gguf",),
+        draft="",
+    )
+    return replace(line, **changes)  # type: ignore[arg-type]
+
+
+class FakeModels:
+    """Models whose import is played step by step; `problem` ends it."""
+
+    def __init__(self) -> None:
+        self.lines: list[ModelLine] = [model_line()]
+        self.refused: list[RefusedLine] = []
+        self.steps: tuple[int, ...] = (10, 60, 100)
+        self.problem: GovDeskError | None = None
+        self.gate: threading.Event | None = None
+        self.asked: list[str] = []
+        self.threads: set[str] = set()
+
+    def models(self) -> ModelList:
+        self.threads.add(threading.current_thread().name)
+        return ModelList(tuple(self.lines), tuple(self.refused), ("Q8_0", "Q4_0", "Q4_K"))
+
+    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+        self.threads.add(threading.current_thread().name)
+        line = next(x for x in self.lines if (x.name, x.quantization) == (name, quantization))
+        template = "{% for message in messages %}\n{{ message.content }}\n{% endfor %}"
+        return ModelDetails(line, "42" * 48, None, template, True, "", (("architecture", "llama"),))
+
+    def import_model(
+        self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
+    ) -> Imported:
+        self.asked.append(place)
+        self.threads.add(threading.current_thread().name)
+        for step in self.steps:
+            watch(ImportProgress("copying", "big-00001-of-00003.gguf", step * 10**7, 10**9, step / 10))
+        deadline = time.monotonic() + 10
+        while self.gate is not None and not self.gate.is_set() and time.monotonic() < deadline:
+            if stopped():
+                raise KnownError(
+                    "It was stopped.",
+                    code="model.import-stopped",
+                    kept="What was copied is kept: the same import goes on from there.",
+                )
+            time.sleep(0.01)
+        if self.problem is not None:
+            raise self.problem
+        line = model_line("big", title="Big model", imported=True, chosen=False, digest="aa" * 48)
+        self.lines.append(line)
+        return Imported("big", 2, "Big model", (line,), 10**9, ())
+
+    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+        self.threads.add(threading.current_thread().name)
+        watch(ImportProgress("checking", "x.gguf", 1, 2, 0.1))
+        return (Verified("/models/x.gguf", sound=self.problem is None, why=str(self.problem or "")),)
+
+    def remove_model(self, name: str) -> Removed:
+        self.threads.add(threading.current_thread().name)
+        if self.problem is not None:
+            raise self.problem
+        self.lines = [line for line in self.lines if line.name != name or not line.imported]
+        return Removed(name, 10**9, "Conversations that it answered stay.")
+
+
 class FakeDesk:
     """A desk with one passphrase."""
 
@@ -372,6 +491,7 @@ class FakeDesk:
         self.raise_window: Callable[[], None] | None = None
         self.unlock_gate: threading.Event | None = None
         self.model_gate: threading.Event | None = None
+        self.models = FakeModels()
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:

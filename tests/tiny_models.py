@@ -205,9 +205,10 @@ def _gemma3() -> tuple[Keys, int, list[Shapes]]:
     return {**hyper, **keys}, size, [layer] * LAYERS
 
 
-def _phi3() -> tuple[Keys, int, list[Shapes]]:
-    keys, size = _spm(_PHI, ("<unk>", "<s>", "</s>"), eos="<|endoftext|>")
-    hyper = {**_base("phi3"), "phi3.rope.dimension_count": HEAD}
+def _phi3(vocabulary: tuple[Keys, int], name: str) -> tuple[Keys, int, list[Shapes]]:
+    """`name`: the library looks for "phi3" in it, and then for that family's own tokens."""
+    keys, size = vocabulary
+    hyper = {**_base("phi3"), "general.name": name, "phi3.rope.dimension_count": HEAD}
     layer = {
         "attn_norm.weight": (EMBEDDING,),
         "attn_qkv.weight": (EMBEDDING, (HEADS + 2 * HEADS_KV) * HEAD),
@@ -293,7 +294,8 @@ _MAKERS: dict[str, Callable[[], tuple[Keys, int, list[Shapes]]]] = {
     "qwen2": _qwen2,
     "qwen3": _qwen3,
     "gemma3": _gemma3,
-    "phi3": _phi3,
+    "phi3": lambda: _phi3(_spm(_PHI, _SPM_FIRST, eos="<|endoftext|>"), "Tiny phi3"),
+    "phi4": lambda: _phi3(_bpe("dbrx", (*_CHATML, "<|im_sep|>"), "<|endoftext|>", "<|im_end|>"), "Tiny phi4"),
     "deepseek2": _deepseek2,
     "gpt-oss": _gpt_oss,
 }

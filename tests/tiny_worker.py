@@ -37,12 +37,14 @@ def sealed(content: bytes) -> int:
 
 
 class TinyWorker:
-    """A worker behind its walls that was given `parts` as its model's files."""
+    """A worker behind its walls that was given `parts` as its model's files; nothing without an order."""
 
-    def __init__(self, *parts: bytes, order: LoadModel = SMALL) -> None:
+    def __init__(self, *parts: bytes, order: LoadModel | None = SMALL) -> None:
         self.broker = DirectBroker()
         self.channel: Channel[FromWorker] = self.broker.start_worker()
         assert isinstance(self.next(), WorkerHello)
+        if order is None:
+            return
         descriptors = tuple(sealed(part) for part in parts)
         try:
             self.channel.send(order, descriptors)

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from govdesk import config
-from govdesk.app import new_profile
-from govdesk.app.rules import POLICY_FOLDER, build_redactor, covers, load_policy
+from govdesk.app import models, new_profile, prompt_cache
+from govdesk.app.rules import build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
 from govdesk.chat.drafts import RedactedDrafts
@@ -23,15 +22,16 @@ from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Finding
+from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import catalogue, graphics_words
+from govdesk.inference import graphics_words, processor
 from govdesk.inference.graphics import Graphics
-from govdesk.inference.store import Model
 from govdesk.inference.supervisor import Supervisor
+from govdesk.inference.tuner import Tuner
+from govdesk.inference.tuning import Tunings, library_build
 from govdesk.policy.decisions import Decider
-from govdesk.policy.loader import trust_roots
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
 from govdesk.session import passphrase as passphrase_rules
@@ -84,14 +84,22 @@ class SessionDesk:
         self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
+        self._shelf = models.shelf(profile, self.policy)
+        self._closing = threading.Event()
+        self._tunings = Tunings(profile.tuning, processor.read(), library_build())
         self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
         self._inference = Supervisor(
-            link, self._find_model, self._audit.append, selftest.require_closed, graphics=self._graphics
+            link,
+            self._shelf.choose,
+            self._audit.append,
+            selftest.require_closed,
+            tuned=self._tunings.threads,
+            graphics=self._graphics,
         )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
+        self._cache: prompt_cache.PromptCache | None = None
         self._session = Session(self.policy.policy.session.idle_lock_seconds, clock.monotonic)
-        self._closing = threading.Event()
         self._started = False
         self._front = ""
         self._ended_turns: dict[TurnId, tuple[str, RecordSeq]] = {}
@@ -129,6 +137,8 @@ class SessionDesk:
         """Wipe keys, close history, stop the worker, record the end; what is closed already is fine."""
         self._closing.set()
         self._session.lock(LockReason.QUIT)
+        if self._cache is not None:
+            self._cache.close()
         self._inference.stop()
         self._forget()
         if self._session.state is SessionState.LOCKING:
@@ -163,6 +173,13 @@ class SessionDesk:
     def profile_problem(self) -> GovDeskError | None:
         """A history whose keys are missing, say; None when set-up or unlocking can go on."""
         return new_profile.problem(self.profile)
+
+    @property
+    def models(self) -> Models:
+        """The models of this workstation."""
+        return models.RecordedModels(
+            self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
+        )
 
     @property
     def runs_on(self) -> str:
@@ -264,7 +281,11 @@ class SessionDesk:
             with contextlib.suppress(AuditClosedError):
                 self._record(Event.UNLOCK, "failure", "", {"how": how, "code": code})
             raise
+        if self._cache is not None:
+            self._cache.begin()
         threading.Thread(target=self._watch_audit, name="audit", daemon=True).start()
+        tuner = Tuner(self._inference, self._tunings, self._closing)
+        threading.Thread(target=tuner.run, name="tune", daemon=True).start()
         threading.Thread(target=self._clean, args=(database,), name="clean", daemon=True).start()
         return unlocked
 
@@ -303,11 +324,14 @@ class SessionDesk:
         """What works on an open history; turns that a crash left open get their one outcome first."""
         store = EncryptedConversations(database)
         system_high = self.policy.policy.system_high
+        cache = prompt_cache.for_session(
+            self._inference, database, self.profile, self._audit, self._clock, self.policy
+        )
         chat = ChatService(
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
@@ -326,35 +350,27 @@ class SessionDesk:
             audit=self._audit,
             decider=Decider(self.policy),
             redactor=self.redactor,
-            inference=self._inference,
+            inference=cache,
             store=store,
             clock=self._clock,
             marking=system_high,
             policy_stamp=self.policy.stamp,
             allowed=self.policy.policy.inference.read_ahead,
         )
-        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp)
+        self._cache = cache
+        history = AuditedHistory(store, self._audit, system_high, self.policy.stamp, cache.deleted)
         return Unlocked(history, chat, drafts, ahead)
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""
         database, keys = self._database, self._keys
-        self._database = self._keys = None
+        self._database = self._keys = self._cache = None
         try:
             if database is not None:
                 database.close()
         finally:
             if keys is not None:
                 keys.wipe()
-
-    def _find_model(self) -> Model:
-        return catalogue.approved_model(
-            (config.MODELS, self.profile.models),
-            trust_roots(POLICY_FOLDER / "trust"),
-            self.policy.policy.models.approved,
-            self.policy.policy.system_high,
-            covers,
-        )
 
     def _record_probes(self, where: str, probes: tuple[Probe, ...]) -> None:
         channels = {probe.channel: int(probe.blocked) for probe in probes}

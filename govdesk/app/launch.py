@@ -12,6 +12,7 @@ import tempfile
 
 from govdesk import config
 from govdesk.cli import commands, passphrase, redact
+from govdesk.domain.models import ModelLooks
 from govdesk.errors import HomeError, InstanceRunningError
 from govdesk.hardening import harden
 from govdesk.process import environment as env
@@ -34,7 +35,7 @@ def command(arguments: list[str]) -> int:
     harden()
     if parsed.needs is commands.Needs.NOTHING:
         raise_and_prove(Wall.SEALED)
-        return commands.run_alone(parsed)
+        return commands.run_alone(parsed, _models)
     if parsed.needs is commands.Needs.THROW_AWAY:
         return _sample()
     profile = config.profile(os.environ)
@@ -52,6 +53,15 @@ def command(arguments: list[str]) -> int:
         )
     front = Front.WINDOW if parsed.needs is commands.Needs.WINDOW else Front.TERMINAL
     return _broker(front, profile, arguments, passed)
+
+
+def _models() -> ModelLooks:
+    """For looking only: what changes something goes through a session process, on record."""
+    from govdesk.app import models
+    from govdesk.app.rules import load_policy
+
+    policy, _ = load_policy()
+    return models.shelf(config.profile(os.environ), policy)
 
 
 def _redact_alone(parsed: argparse.Namespace) -> int:

@@ -25,14 +25,44 @@ LOOP = "loop"
 """The code of a completed turn whose answer only repeated itself, so that it was stopped."""
 
 
-def stop_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
-    """Why a completed answer with this code stops before the model ended it; empty when it did not."""
-    if code == LOOP:
-        return (
-            "The model said the same over and over, so it was stopped. Ask in other words, or start a new "
-            "conversation."
-        )
-    return cut_words(model, usage) if code == CUT else ""
+THOUGHT_CUT = "thinking.cut"
+"""The code of a completed turn whose answer's limit was reached while the model still thought."""
+THOUGHT_ONLY = "thinking.only"
+"""The code of a completed turn in which the model thought and then gave no answer."""
+
+
+def code_of(reason: str, *, answered: bool, thought: bool) -> str:
+    """The code of a completed turn.
+
+    Args:
+        reason: why the model stopped: `end`, `length` or `loop`.
+        answered: there is an answer.
+        thought: there is thinking.
+    """
+    if answered or not thought:
+        return reason
+    return THOUGHT_CUT if reason == CUT else THOUGHT_ONLY
+
+
+def ending_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
+    """What is to be said about a completed turn with this code; empty when it ended as it should."""
+    match code:
+        case "loop":
+            return (
+                "The model said the same over and over, so it was stopped. Ask in other words, or start a "
+                "new conversation."
+            )
+        case "length":
+            return cut_words(model, usage)
+        case "thinking.cut":
+            limit = f" of {usage.answer_tokens:,} tokens" if usage.answer_tokens else ""
+            return (
+                f"The model reached its limit{limit} while it was still thinking, and gave no answer. Ask "
+                "for something smaller, or allow a longer answer; what it thought is kept."
+            )
+        case "thinking.only":
+            return "The model thought, and ended without an answer. What it thought is kept. Ask again."
+    return ""
 
 
 def cut_words(model: ModelInfo | None, usage: Usage) -> str:

@@ -64,6 +64,7 @@ class Fit:
     history: History
     cut: Cut
     too_long: TooLong | None = None
+    left_out: tuple[OldTurn, ...] = ()
 
 
 def cut_in_force(messages: tuple[Message, ...]) -> Cut:
@@ -179,7 +180,9 @@ class Fitter:
 
             leave = fewest(len(given), tokens_without, room)
             if leave is not None and when_full is WhenFull.DROP_OLDEST:
-                return Fit(history_of(given[leave:]) + asked, further(cut, given, leave))
+                left_out = tuple(block.as_old() for block in given[:leave])
+                history = history_of(given[leave:]) + asked
+                return Fit(history, further(cut, given, leave), left_out=left_out)
             replaced = fewest(len(given), tokens_without, room - _SUMMARY_ROOM) or 0
             if replaced:
                 read = self._inference.count(turn, _summary_history(given[:replaced])).tokens

@@ -7,6 +7,7 @@ turn's own records.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from govdesk.chat.ports import AuditLog, History
@@ -24,13 +25,22 @@ class AuditedHistory:
         audit: where its use is recorded.
         marking: the system's marking.
         policy_stamp: `id@hash` of the policy in force.
+        deleted: told of each conversation that was deleted, for what else is kept of it.
     """
 
-    def __init__(self, history: History, audit: AuditLog, marking: str, policy_stamp: str) -> None:
+    def __init__(
+        self,
+        history: History,
+        audit: AuditLog,
+        marking: str,
+        policy_stamp: str,
+        deleted: Callable[[ConversationId], None] = lambda _: None,
+    ) -> None:
         self._history = history
         self._audit = audit
         self._marking = marking
         self._policy = policy_stamp
+        self._deleted = deleted
 
     def conversations(self) -> tuple[Conversation, ...]:
         """All conversations, the latest first; the record of the unlocking covers their titles."""
@@ -50,6 +60,7 @@ class AuditedHistory:
         """Delete, between two records."""
         with self._recorded(Event.DELETE, conversation):
             self._history.delete(conversation)
+            self._deleted(conversation)
 
     def search(self, query: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """Search, between records that say how long the query was, never what it was."""

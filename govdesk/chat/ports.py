@@ -22,8 +22,11 @@ from govdesk.domain.turn import (
     Role,
     Sampling,
     SearchHit,
+    Thinking,
     Usage,
 )
+
+_NOT_THOUGHT = Thinking()
 
 
 class AuditLog(Protocol):
@@ -193,6 +196,10 @@ class ConversationStore(Protocol):
         """Append redacted text to the answer, durably."""
         ...
 
+    def append_thinking(self, turn: TurnId, text: str) -> None:
+        """Append redacted text to what the model thought before its answer, durably."""
+        ...
+
     def finish_turn(
         self,
         turn: TurnId,
@@ -203,8 +210,9 @@ class ConversationStore(Protocol):
         record: RecordSeq,
         now_utc_ns: int,
         code: str = "",
+        thinking: Thinking = _NOT_THOUGHT,
     ) -> None:
-        """Close the turn with its one outcome and the code of why."""
+        """Close the turn with its one outcome, the code of why, and what is known of its thinking."""
         ...
 
     def unfinished_turns(self) -> tuple[TurnId, ...]:

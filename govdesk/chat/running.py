@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from govdesk.chat.fitting import History
 from govdesk.chat.ports import RedactionStream
+from govdesk.chat.thought import Thought
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Finding, counts
-from govdesk.domain.turn import Cut, ModelInfo, Sampling, Usage, WhenFull
+from govdesk.domain.turn import Cut, ModelInfo, OldTurn, Sampling, Usage, WhenFull
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
 
@@ -42,8 +43,10 @@ class Turn:
     marking: str
     shown: RedactionStream
     stored: RedactionStream
+    thought: Thought
     history: History = ()
     cut: Cut = field(default_factory=Cut)
+    left_out: tuple[OldTurn, ...] = ()
     text: list[str] = field(default_factory=list)
     model: ModelInfo | None = None
     usage: Usage = field(default_factory=Usage)
@@ -55,10 +58,11 @@ class Turn:
         """The code of a block, once redaction met something in the answer that policy blocks; else empty."""
         if self.shown.blocked:
             return "output.blocked"
-        return "storage.blocked" if self.stored.blocked else ""
+        return "storage.blocked" if self.stored.blocked else self.thought.block()
 
     def end_stored(self) -> None:
         """No more of the answer comes: what storage's redaction still held is to be stored too."""
+        self.thought.end_stored()
         if not self.stored_ended:
             self.stored_ended = True
             self.unstored.append(self.stored.flush())
@@ -79,22 +83,26 @@ def intent_fields(ask: Ask, findings: tuple[Finding, ...], rule: str | None) -> 
         "characters": len(ask.prompt),
         "findings": counts(findings),
         "conversation": ask.conversation,
+        "sampling": ask.sampling.numbers(),
         **ask.fields(),
     }
 
 
 def outcome_fields(turn: Turn, code: str) -> Fields:
     """Of the record after it."""
+    thinking = turn.thought.thinking()
+    thought: Fields = {"thinking_characters": len(thinking.text)} if thinking.text else {}
     return {
         "rule": code,
         "characters": sum(map(len, turn.text)),
-        "findings": counts(turn.shown.findings),
+        "findings": counts((*thinking.findings, *turn.shown.findings)),
         "conversation": turn.conversation or None,
         "tokens": {
             "prompt": turn.usage.prompt_tokens,
             "read": turn.usage.read_tokens,
             "answer": turn.usage.answer_tokens,
         },
+        **thought,
         **turn.saw(),
     }
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 
+from govdesk.chat import shape
 from govdesk.chat.checking import check
-from govdesk.chat.endings import FULL, stop_words, too_long_words
+from govdesk.chat.endings import CUT, FULL, code_of, ending_words, too_long_words
 from govdesk.chat.fitting import SUMMARY_PROMPT, SUMMARY_TOKENS, Fitter
 from govdesk.chat.ports import (
     AuditLog,
@@ -25,6 +27,7 @@ from govdesk.chat.ports import (
     Redactor,
 )
 from govdesk.chat.running import Ask, Fields, Turn, entry, intent_fields, outcome_fields
+from govdesk.chat.thought import Thought
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
@@ -134,7 +137,10 @@ class ChatService:
             AuditClosedError: a record could not be made durable; nothing that needed it was done.
         """
         self._cancelled = False
-        return self._run(Ask(conversation, prompt, sampling or Sampling(), when_full))
+        sampling = sampling or Sampling()
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(31))
+        return self._run(Ask(conversation, prompt, sampling, when_full))
 
     def summarise(self, conversation: ConversationId, oldest: int) -> Generator[TurnEvent, None, None]:
         """A turn of its own in which the model summarises the oldest turns; later turns see that instead.
@@ -144,12 +150,14 @@ class ChatService:
             oldest: how many, as in `TooLong.to_summarise`.
         """
         self._cancelled = False
-        sampling = Sampling(max_tokens=SUMMARY_TOKENS, temperature=0.0)
+        sampling = Sampling(max_tokens=SUMMARY_TOKENS, temperature=0.0, seed=0)
         return self._run(Ask(conversation, SUMMARY_PROMPT, sampling, summarise=oldest))
 
     def _run(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         checked = check(ask.prompt, self._redactor, self._decider)
         decision = checked.decision
+        if not isinstance(decision, Deny):
+            decision = shape.refusal(self._redactor, ask.sampling.grammar) or decision
         turn = Turn(
             ask=ask,
             conversation=ask.conversation or ConversationId(""),
@@ -158,6 +166,9 @@ class ChatService:
             marking=self._marking,
             shown=self._redactor.stream(Direction.OUTPUT),
             stored=self._redactor.stream(Direction.STORAGE),
+            thought=Thought(
+                self._redactor.stream(Direction.OUTPUT), self._redactor.stream(Direction.STORAGE)
+            ),
         )
         rule = decision.rule if isinstance(decision, Deny) else None
         intent = self._audit.append(
@@ -179,7 +190,14 @@ class ChatService:
             else:
                 self._begin(turn, checked.text)
                 yield Decided(
-                    turn.conversation, turn.id, decision, checked.text, checked.findings, intent, turn.cut
+                    turn.conversation,
+                    turn.id,
+                    decision,
+                    checked.text,
+                    checked.findings,
+                    intent,
+                    turn.cut,
+                    turn.left_out,
                 )
                 outcome, why, code = yield from self._infer(turn)
         except GeneratorExit:
@@ -212,7 +230,7 @@ class ChatService:
         else:
             most = turn.ask.sampling.max_tokens
             fit = self._fitter.fit(turn.id, messages, prompt, most, turn.ask.when_full)
-        turn.history, turn.cut = fit.history, fit.cut
+        turn.history, turn.cut, turn.left_out = fit.history, fit.cut, fit.left_out
         return fit.too_long
 
     def _begin(self, turn: Turn, prompt: str) -> None:
@@ -250,8 +268,10 @@ class ChatService:
                         yield event
                         if self._stop_asked():
                             self._inference.cancel()
-                    case Piece(untrusted_text=text):
-                        released = turn.shown.feed(text)
+                    case Piece(untrusted_text=text, thinking=thinking):
+                        now = self._clock.monotonic()
+                        thought = turn.thought.feed(text, now) if thinking else turn.thought.end(now)
+                        released = "" if thinking or turn.block() else turn.shown.feed(text)
                         if not turn.block():
                             self._keep(turn, released)
                         if turn.block():
@@ -261,13 +281,17 @@ class ChatService:
                             with contextlib.suppress(MachineError):  # a full disk: the next time, or the end
                                 self._store_kept(turn)
                             stored_at = self._clock.monotonic()
-                        yield Released(released, turn.shown.held)
+                        if thinking or thought:
+                            yield Released(thought, turn.thought.held, thinking=True)
+                        if not thinking:
+                            yield Released(released, turn.shown.held)
                     case Stopped(reason=reason, usage=usage):
                         turn.usage = usage
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
         if reason == "cancelled":
             return Outcome.CANCELLED, "", "cancelled"  # what redaction still held is discarded
+        thought = turn.thought.end(self._clock.monotonic())
         released = turn.shown.flush()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
@@ -275,9 +299,15 @@ class ChatService:
         turn.end_stored()
         if code := turn.block():
             return Outcome.DENIED, _BLOCKED, code
+        if thought:
+            yield Released(thought, 0, thinking=True)
         if released:
             yield Released(released, 0)
-        return Outcome.COMPLETED, stop_words(reason, turn.model, turn.usage), reason
+        code = code_of(reason, answered=bool(turn.text), thought=bool(turn.thought.thinking().text))
+        why = ending_words(code, turn.model, turn.usage)
+        if turn.ask.sampling.grammar:
+            why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
+        return Outcome.COMPLETED, why, code
 
     def _stop_asked(self) -> bool:
         return self._cancelled  # from another thread, at any time
@@ -289,6 +319,9 @@ class ChatService:
 
     def _store_kept(self, turn: Turn) -> None:
         """Store what is not stored yet; what could not be stored stays for the next time, whole."""
+        if turn.thought.unstored:
+            self._store.append_thinking(turn.id, turn.thought.unstored)
+        turn.thought.is_stored()
         text = "".join(turn.unstored)
         if text:
             self._store.append_answer(turn.id, text)
@@ -314,6 +347,7 @@ class ChatService:
         unstored = self._store_last(turn)
         if unstored is not None:  # disk full, say: the outcome is still recorded, and said
             outcome, why, code = Outcome.FAILED, unstored.explain(), unstored.code
+        thinking = turn.thought.thinking()
         record = self._audit.append(
             self._entry(Event.TURN_OUTCOME, outcome.value, turn.id, outcome_fields(turn, code), turn.model)
         )
@@ -321,7 +355,15 @@ class ChatService:
             now = self._clock.utc_ns()
             try:
                 self._store.finish_turn(
-                    turn.id, outcome, turn.shown.findings, turn.model, turn.usage, record, now, code
+                    turn.id,
+                    outcome,
+                    turn.shown.findings,
+                    turn.model,
+                    turn.usage,
+                    record,
+                    now,
+                    code,
+                    thinking,
                 )
             except KnownError as error:  # the record stands; the next start closes the stored turn
                 why = error.explain()
@@ -339,6 +381,9 @@ class ChatService:
             usage=turn.usage,
             record=record,
             explanation=why,
+            cut=turn.cut,
+            sampling=turn.ask.sampling,
+            thinking=thinking,
         )
 
     def _entry(

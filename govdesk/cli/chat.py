@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from govdesk.cli import ask, entry, interrupts, passphrase
+from govdesk.cli import ask, entry, full, interrupts, passphrase
 from govdesk.cli.desk import Desk, Unlocked
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.turn import Sampling
@@ -36,6 +36,7 @@ class _EndError(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `chat`."""
+    full.add_arguments(parser)
     passphrase.add_arguments(parser)
 
 
@@ -53,7 +54,10 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
     print(f"\nAsk; {END} or Ctrl-D ends, Ctrl-C stops an answer.")
     with contextlib.suppress(_EndError):
         while sys.stdout is not None:  # it went with its reader, in the middle of an answer's last line
-            ended = ask.turn(unlocked, conversation, _question(desk), Sampling(), quiet=False)
+            question = _question(desk)
+            ended = ask.turn(
+                unlocked, conversation, question, Sampling(), quiet=False, when_full=parsed.when_full
+            )
             desk.touch()
             conversation = ended.conversation or conversation
     if desk.idle_over:

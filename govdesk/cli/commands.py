@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from enum import Enum
 
 from govdesk import __version__
-from govdesk.cli import ask, audit, chat, doctor, init, marking, policy, redact, sample
+from govdesk.cli import ask, audit, chat, doctor, init, marking, model, policy, redact, sample
 from govdesk.cli.desk import Desk
+from govdesk.domain.models import ModelLooks
 from govdesk.errors import BugError, UsageError
 
 
@@ -36,6 +38,7 @@ _NEEDS = {
     "audit": Needs.NOTHING,
     "policy": Needs.NOTHING,
     "marking": Needs.NOTHING,
+    "model": Needs.HOME,
 }
 
 
@@ -72,15 +75,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     audit.add_arguments(subparsers.add_parser("audit", help="verify or show an audit log"))
     policy.add_arguments(subparsers.add_parser("policy", help="check or show a policy"))
     marking.add_arguments(subparsers.add_parser("marking", help="check or roll up classification markings"))
+    model.add_arguments(subparsers.add_parser("model", help="import, list, verify, show or remove models"))
     subparsers.add_parser("sample", help="one sample question in a throw-away profile (as `make run` does)")
     parsed = parser.parse_args(arguments)
     parsed.command = parsed.command or "window"
-    parsed.needs = _NEEDS[parsed.command]
+    looks = parsed.command == "model" and parsed.action in model.LOOKS
+    parsed.needs = Needs.NOTHING if looks else _NEEDS[parsed.command]
     return parsed
 
 
-def run_alone(parsed: argparse.Namespace) -> int:
-    """Run a command that needs no other process; the exit code."""
+def run_alone(parsed: argparse.Namespace, models: Callable[[], ModelLooks]) -> int:
+    """Run a command that needs no other process; the exit code.
+
+    Args:
+        parsed: what was typed.
+        models: the models of the profile that the environment names, for looking at.
+    """
     match parsed.command:
         case "audit":
             return audit.run(parsed)
@@ -88,6 +98,8 @@ def run_alone(parsed: argparse.Namespace) -> int:
             return policy.run(parsed)
         case "marking":
             return marking.run(parsed)
+        case "model":
+            return model.look(parsed, models())
     raise BugError(f"No way to run {parsed.command} alone.")
 
 
@@ -106,4 +118,6 @@ def run_in_session(parsed: argparse.Namespace, desk: Desk) -> int:
             return redact.run(parsed, desk)
         case "doctor":
             return doctor.run(parsed, desk)
+        case "model":
+            return model.run(parsed, desk)
     raise BugError(f"No way to run {parsed.command} in a session.")

@@ -11,6 +11,7 @@ from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.inference import Finding
+from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
 
@@ -81,11 +82,18 @@ class Desk(Protocol):
         ...
 
     @property
+    def models(self) -> Models:
+        """The models of this workstation."""
+        ...
+
+    @property
     def runs_on(self) -> str:
         """What the model computes on, in words."""
+        ...
 
     def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
+        ...
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,14 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.policy import PolicySource
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import KnownError
+from govdesk.inference import processor, threads
+from govdesk.inference.tuning import Tuning, Tunings, library_build
+from govdesk.process.environment import BOUNDED_SPIN
+from govdesk.process.others import Others
+
+_LOOK_SECONDS = 0.5
+_DISTURBS = 0.6
+"""Of a processor: less than this no answer feels."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -39,7 +49,14 @@ def run(parsed: argparse.Namespace, desk: Desk) -> int:
 
 def _run(parsed: argparse.Namespace, desk: Desk) -> int:
     model = _model(desk)  # starts the worker, whose self-test is part of the report
-    checks = [*_network(desk.probes), model, *_graphics(desk), *_policy(desk), *_machine(desk)]
+    checks = [
+        *_network(desk.probes),
+        model,
+        *_computing(desk),
+        *_graphics(desk),
+        *_policy(desk),
+        *_machine(desk),
+    ]
     ok = all(check.ok for check in checks if check.severity == "cat1")
     if parsed.json:
         print(msgspec.json.encode({"schema": 1, "ok": ok, "checks": checks}).decode())
@@ -74,6 +91,58 @@ def _model(desk: Desk) -> Check:
     found = f"{model.name}, {model.context_tokens} tokens of context, SHA-384 {model.digest[:16]}…"
     found += f"; runs on {desk.runs_on}"
     return Check("model", ok=True, severity="cat1", found=found)
+
+
+def _computing(desk: Desk) -> list[Check]:
+    """On what answers are computed, with how many threads and why, and what disturbs now."""
+    found = processor.read()
+    kept = Tunings(desk.profile.tuning, found, library_build())
+    try:
+        tuning = kept.of(desk.model().digest)
+    except KnownError:
+        tuning = None
+    checks = [
+        Check("compute.processor", ok=True, severity="cat3", found=found.name),
+        Check("compute.threads", ok=True, severity="cat3", found=threads.explain(found)),
+        Check(
+            "compute.waiting",
+            ok=True,
+            severity="cat3",
+            found=f"threads spin {BOUNDED_SPIN} times, then sleep; fewer while others compute",
+        ),
+        Check(
+            "compute.tuning",
+            ok=tuning is not None,
+            severity="cat3",
+            found=_tuning(tuning),
+            advice="It is measured by itself, within seconds, when the window is open and the machine quiet.",
+        ),
+    ]
+    others = Others()
+    others.begin()
+    time.sleep(_LOOK_SECONDS)
+    used = others.look()
+    if used is not None:
+        checks.append(
+            Check(
+                "compute.others",
+                ok=others.cpus - used >= min(others.cpus, threads.choose(found).decode) - _DISTURBS,
+                severity="cat3",
+                found=f"other programs use {used:.1f} of {others.cpus} processors now",
+                advice="The workstation is busy: answers come slower until it is not.",
+            )
+        )
+    return checks
+
+
+def _tuning(tuning: Tuning | None) -> str:
+    if tuning is None:
+        return "not measured yet on this machine, with this library and this model"
+    day = datetime.datetime.fromtimestamp(tuning.at, datetime.UTC).strftime("%Y-%m-%d")
+    return (
+        f"{tuning.threads} threads to answer ({1e6 / tuning.token_microseconds:.0f} tokens/s at best), "
+        f"{tuning.batch_threads} to read ({1e6 / tuning.read_microseconds:.0f} tokens/s), measured {day}"
+    )
 
 
 def _graphics(desk: Desk) -> list[Check]:

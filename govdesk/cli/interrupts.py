@@ -12,11 +12,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-
-from govdesk.cli.desk import Chat
+from typing import Protocol
 
 SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 _LOOK_SECONDS = 0.1
+
+
+class Stoppable(Protocol):
+    """An answer, an import: what ends well when it is asked to."""
+
+    def cancel(self) -> None:
+        """Ask it to stop; any thread; returns at once."""
+        ...
 
 
 def hold() -> None:
@@ -54,10 +61,10 @@ def leave_if_asked() -> None:
 
 
 @contextlib.contextmanager
-def stopping(chat: Chat) -> Iterator[None]:
-    """Within this block Ctrl-C stops the running answer and nothing else, also one that came just before.
+def stopping(work: Stoppable) -> Iterator[None]:
+    """Within this block Ctrl-C stops the running work and nothing else, also one that came just before.
 
-    A termination stops it too, and raises SystemExit once the turn has ended.
+    A termination stops it too, and raises SystemExit once the work has ended.
     """
     done = threading.Event()
     terminated = threading.Event()
@@ -69,7 +76,7 @@ def stopping(chat: Chat) -> Iterator[None]:
                 continue
             if came.si_signo == signal.SIGTERM:
                 terminated.set()
-            chat.cancel()
+            work.cancel()
 
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     waiting = threading.Thread(target=wait, name="interrupt", daemon=True)

@@ -72,7 +72,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LoadModel(_Frame, frozen=True):
     """Load the model whose descriptors, one per file in order, ride on this frame (SCM_RIGHTS).
 
-    `batch_threads` 0: as many as `threads`. `template`: the manifest's own, in place of the file's.
+    `batch_threads` 0: as many as `threads`. `kv`: how keys and values are kept. `template`: the manifest's
+    own, in place of the file's.
     `device_layers`: how many of the last layers, the output among them, go to each of `devices`.
     """
 
@@ -82,7 +83,7 @@ class LoadModel(_Frame, frozen=True):
     batch_tokens: int = 512
     micro_batch_tokens: int = 512
     sequences: int = 4
-    kv: str = "f16"
+    kv: Literal["f16", "q8_0"] = "f16"
     template: str = ""
     devices: tuple[str, ...] = ()
     device_layers: tuple[int, ...] = ()
@@ -127,7 +128,8 @@ class Generate(_Frame, frozen=True):
 class ReadAhead(_Frame, frozen=True):
     """Read what is certain of the next prompt, at low priority: this history, whose last text may grow.
 
-    Answered by `ReadDone`; a `Cancel` of the same turn id stops it, and what was read so far stays read.
+    Answered by `PromptProgress`, then `ReadDone`; a `Cancel` of the same turn id stops it, and what was
+    read so far stays read.
     """
 
     turn: str
@@ -173,6 +175,19 @@ class SetThreads(_Frame, frozen=True):
     batch_threads: int
 
 
+class Tune(_Frame, frozen=True):
+    """Try these numbers of threads on made-up tokens, for at most so long; no text of anybody is used.
+
+    At low priority as `ReadAhead`: a `Cancel` of the same turn id, or any other order, stops it. Answered by
+    `Tuned`. Only a context that holds nothing is used.
+    """
+
+    turn: str
+    threads: tuple[int, ...]
+    batch_threads: tuple[int, ...]
+    milliseconds: int
+
+
 class Cancel(_Frame, frozen=True):
     """Stop the running answer."""
 
@@ -194,6 +209,7 @@ ToWorker = (
     | RestoreState
     | ForgetState
     | SetThreads
+    | Tune
     | Cancel
     | Shutdown
 )
@@ -291,6 +307,26 @@ class Counted(_Frame, frozen=True):
     code: Name = ""
 
 
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one token took with so many threads, at best; `reading`: many tokens at once."""
+
+    reading: bool
+    threads: Annotated[int, Meta(ge=1, le=1024)]
+    token_microseconds: Annotated[int, Meta(ge=1, le=2**40)]
+
+
+class Tuned(_Frame, frozen=True):
+    """What was measured; `complete`: everything that was asked for.
+
+    `others_percent` is how much of one processor others used meanwhile.
+    """
+
+    turn: Name
+    timings: Annotated[tuple[Timing, ...], Meta(max_length=64)]
+    complete: bool
+    others_percent: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
 class StateSize(_Frame, frozen=True):
     """What was read of a conversation: `tokens`, and the bytes its state takes; 0 and 0 when nothing was."""
 
@@ -324,6 +360,7 @@ FromWorker = (
     | AnswerFailed
     | ReadDone
     | Counted
+    | Tuned
     | StateSize
     | StateWritten
     | StateRestored

@@ -9,9 +9,10 @@ from govdesk.domain.turn import Usage
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of the answer as the worker sent it: untrusted, not yet redacted."""
+    """Text of the answer as the worker sent it: untrusted, not yet redacted. `thinking`: it comes before."""
 
     untrusted_text: str
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

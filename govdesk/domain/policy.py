@@ -76,6 +76,8 @@ class InferenceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     read_ahead: bool = True
     """Whether what is being written is read before it is sent (checked, redacted and recorded)."""
+    prompt_state_cache: bool = True
+    """Whether what the model read of a long conversation is kept on disk, sealed, until it is deleted."""
     gpu: GpuRule = GpuRule.OFF
 
 

@@ -29,7 +29,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. `seed` None draws one and records it."""
+    """How the next token is chosen. `seed` None draws one and records it.
+
+    `min_p`: what is less likely than so much of the likeliest is left out. `grammar` (GBNF): the shape.
+    """
 
     max_tokens: int = 512
     temperature: float = 0.2
@@ -37,6 +40,45 @@ class Sampling:
     top_k: int = 40
     repeat_penalty: float = 1.1
     seed: int | None = None
+    min_p: float = 0.0
+    grammar: str = ""
+
+    def numbers(self) -> dict[str, int]:
+        """What a record says of it: integers, fractions in thousandths; of a grammar its length."""
+        return {
+            "max_tokens": self.max_tokens,
+            "temperature_thousandths": round(1000 * self.temperature),
+            "top_p_thousandths": round(1000 * self.top_p),
+            "min_p_thousandths": round(1000 * self.min_p),
+            "top_k": self.top_k,
+            "repeat_penalty_thousandths": round(1000 * self.repeat_penalty),
+            "grammar_characters": len(self.grammar),
+            **({} if self.seed is None else {"seed": self.seed}),
+        }
+
+
+class Preset(Enum):
+    """Named ways to choose tokens, for people who do not want to choose numbers.
+
+    `precise` takes the likeliest token each time: the same answer again, to extract, to translate, to check.
+    `balanced` leaves that path seldom (temperature 0.2): sober prose that does not stick in a loop.
+    `creative` draws from the likely ones at temperature 0.9; what is less than a twentieth as likely as the
+    likeliest (`min_p`) stays out however flat the rest is, so that it wanders without falling apart.
+    """
+
+    PRECISE = "precise"
+    BALANCED = "balanced"
+    CREATIVE = "creative"
+
+    def sampling(self) -> Sampling:
+        """Its numbers."""
+        match self:
+            case Preset.PRECISE:
+                return Sampling(temperature=0.0)
+            case Preset.BALANCED:
+                return Sampling()
+            case Preset.CREATIVE:
+                return Sampling(temperature=0.9, top_p=0.95, top_k=100, min_p=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +120,15 @@ class WhenFull(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a reasoning model wrote before its answer, after redaction; without a text it did not think."""
+
+    text: str = ""
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One stored message; `text` is after redaction, `findings` say what was found (never the value)."""
 
@@ -95,6 +146,8 @@ class Message:
     """Which model answered, where that is known."""
     usage: Usage = Usage()
     """Tokens and seconds of the turn, on the assistant's message."""
+    thinking: Thinking = Thinking()
+    """On the assistant's message; never given back to a model."""
     cut: Cut = Cut()
     """What the model was not given at this turn."""
 
@@ -119,14 +172,15 @@ class Draft:
 def remembered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """What a model is given of a conversation: all but turns that ended without any answer.
 
-    A question that was too long, or met a model that failed, would otherwise stand in the way for good.
+    A question that was too long, or met a model that failed or only thought, would otherwise stand in the
+    way for good.
     """
     unanswered = {
         message.turn
         for message in messages
         if message.role is Role.ASSISTANT
         and not message.text
-        and message.outcome in {Outcome.FAILED, Outcome.DENIED, Outcome.INTERRUPTED}
+        and message.outcome not in {None, Outcome.CANCELLED}
     }
     return tuple(message for message in messages if message.turn not in unanswered)
 
@@ -231,6 +285,8 @@ class Decided:
     record: RecordSeq
     cut: Cut = Cut()
     """What the model is not given at this turn."""
+    left_out: tuple[OldTurn, ...] = ()
+    """Of that, what it was given until now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +299,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A part of the answer, after redaction, safe to show. `held` characters wait behind it."""
+    """A part of the answer, after redaction, safe to show. `held` characters wait behind it.
+
+    `thinking`: of what comes before the answer proper; none comes after it.
+    """
 
     text: str
     held: int = 0
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +325,11 @@ class Ended:
     record: RecordSeq
     explanation: str = ""
     """For denied, failed, interrupted and cut turns: what happened, what was kept, what to do next."""
+    cut: Cut = Cut()
+    """What the model was not given."""
+    sampling: Sampling = Sampling()
+    """How the tokens were chosen, the seed included."""
+    thinking: Thinking = Thinking()
 
 
 TurnEvent = Decided | TooLong | Reading | Released | Ended

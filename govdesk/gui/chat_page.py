@@ -69,6 +69,8 @@ class _Running:
     too_long: TooLong | None = None
     then_send: str = ""
     """A summary's turn: what is sent once it is there."""
+    thoughts: list[str] = field(default_factory=list)
+    thinks_since: float = 0.0
 
 
 class ChatPage(QWidget):
@@ -146,7 +148,9 @@ class ChatPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """The message box takes its part of the page, no more."""
         super().resizeEvent(event)
-        self.composer.box.set_room(event.size().height())
+        height = event.size().height()
+        self.composer.box.set_room(height)
+        self.full.set_room(height * 2 // 5)
 
     def new(self) -> None:
         """An empty page; the conversation starts with its first turn."""
@@ -270,6 +274,8 @@ class ChatPage(QWidget):
             case Reading():
                 if running.answer is not None:
                     running.answer.reading(event)
+            case Released(thinking=True):
+                self._thought(running, event.text)
             case Released():
                 running.parts.append(event.text)
                 if running.answer is not None:
@@ -278,6 +284,14 @@ class ChatPage(QWidget):
                 self._ended(running, event)
             case _:
                 assert_never(event)
+
+    @staticmethod
+    def _thought(running: _Running, text: str) -> None:
+        if not running.thoughts:
+            running.thinks_since = time.monotonic()
+        running.thoughts.append(text)
+        if running.answer is not None:
+            running.answer.think(text, time.monotonic() - running.thinks_since)
 
     def _decided(self, running: _Running, event: Decided) -> None:
         if running.conversation == self._shown:
@@ -305,6 +319,8 @@ class ChatPage(QWidget):
         running.answer = LiveMessage(message, theme.in_force())
         running.answer.waiting("Waiting for the model…")
         self.transcript.add(running.answer)
+        if running.thoughts:
+            running.answer.think("".join(running.thoughts), time.monotonic() - running.thinks_since)
         if running.parts:
             running.answer.release("".join(running.parts), 0)
 
@@ -316,19 +332,22 @@ class ChatPage(QWidget):
         note = self._note(running, event)
         if self._shown == event.conversation and not running.denied:
             answer = self._message(Role.ASSISTANT, event.text, event.turn)
-            self._messages += (replace(answer, outcome=event.outcome, cut=running.cut),)
+            shown = replace(answer, outcome=event.outcome, cut=running.cut, thinking=event.thinking)
+            self._messages += (shown,)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
         if running.cut.summary == event.turn:
             self._exact.pop(event.conversation, None)  # the next prompt holds something else
-        elif event.usage.prompt_tokens:
+        elif (
+            event.usage.prompt_tokens and not event.thinking.text
+        ):  # thinking is not given to the model again
             tokens = event.usage.prompt_tokens + event.usage.answer_tokens
             self._exact[event.conversation] = (tokens, event.turn)
         if running.asked is not None:
             running.asked.set_findings(event.prompt_findings)
             running.asked.set_marking(event.marking)
         if running.answer is not None:
-            running.answer.end(event.text)
+            running.answer.end(event.text, event.thinking)
             running.answer.set_findings(event.answer_findings)
             running.answer.set_marking(event.marking)
             running.answer.set_note(note)

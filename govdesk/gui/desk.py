@@ -13,6 +13,7 @@ from typing import Protocol
 from govdesk.chat.ports import Ahead, Drafts, History
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
+from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, TurnEvent, WhenFull
 from govdesk.errors import GovDeskError
@@ -137,6 +138,11 @@ class Desk(Protocol):
             WrongPassphraseError, UnreadableError, MachineError: the old passphrase still holds, but for
                 AuditClosedError: then either may hold.
         """
+        ...
+
+    @property
+    def models(self) -> Models:
+        """The models of this workstation."""
         ...
 
     def model(self) -> ModelInfo:

@@ -27,10 +27,11 @@ from govdesk.gui.parts import button, label
 SHORTCUTS = (
     ("Enter", "Send the message"),
     ("Shift+Enter", "New line in the message"),
-    ("Esc", "Leave the search; else stop the answer on screen"),
+    ("Esc", "Leave the search or the models; else stop the answer on screen"),
     ("Ctrl+N", "New conversation"),
     ("Ctrl+K", "Search titles and messages"),
     ("Ctrl+M", "Go to the message box"),
+    ("Ctrl+O", "Models of this workstation"),
     ("F2", "Rename the conversation"),
     ("Delete", "Delete the conversation (asks first)"),
     ("Ctrl+L", "Lock"),

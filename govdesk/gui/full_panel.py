@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout
 
 from govdesk.domain.turn import OldTurn, TooLong
 from govdesk.gui import words
 from govdesk.gui.parts import OneLine, announce, button, label
 
 _LISTED = 4
-"""So many of the turns are named; it must fit a small window."""
+"""So many of the turns are named."""
+_LEAST_HEIGHT = 90
 
 
-class FullPanel(QFrame):
+class FullPanel(QScrollArea):
     """Three ways on, above the message box: `dropping`, `summarising` or `shortening` is chosen."""
 
     dropping = Signal()
@@ -22,8 +24,14 @@ class FullPanel(QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setObjectName("notice")
         self.setAccessibleName("The message does not fit")
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._room = _LEAST_HEIGHT
+        content = QFrame()
+        content.setObjectName("notice")
         self.what = label("", "")
         self.lines = [OneLine("", "muted") for _ in range(_LISTED + 1)]
         self.drop = button("", name="Leave out the oldest turns", tip="Later turns are without them, too.")
@@ -39,14 +47,29 @@ class FullPanel(QFrame):
             row.addWidget(way)
             row.addStretch(1)
             ways.addLayout(row)
-        column = QVBoxLayout(self)
+        self._column = column = QVBoxLayout(content)
         column.setContentsMargins(14, 10, 14, 10)
         column.setSpacing(6)
         column.addWidget(self.what)
         for line in self.lines:
             column.addWidget(line)
         column.addLayout(ways)
+        self.setWidget(content)
         self.hide()
+
+    def set_room(self, height: int) -> None:
+        """It may be so high; where it needs more, it scrolls."""
+        self._room = max(_LEAST_HEIGHT, height)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Narrower, its words need more lines."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        needed = self._column.totalHeightForWidth(self.viewport().width())
+        self.setFixedHeight(min(self._room, needed))
 
     def ask(self, too_long: TooLong) -> None:
         """Show what does not fit and what can be done."""
@@ -62,6 +85,8 @@ class FullPanel(QFrame):
         for way in (self.drop, self.summarise):
             way.setAccessibleName(way.text())
         self.show()
+        self._fit()
+        self.verticalScrollBar().setValue(0)
         announce(self, words.too_long(too_long))
 
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QProgressBar, Q
 
 from govdesk.domain.redaction import Finding
 from govdesk.domain.text import visible
-from govdesk.domain.turn import Message, Reading, Role
+from govdesk.domain.turn import Message, Reading, Role, Thinking
 from govdesk.gui import words
 from govdesk.gui.markdown import plain, rendered
 from govdesk.gui.markdown_lines import shown_length
@@ -17,6 +17,7 @@ from govdesk.gui.parts import OneLine, announce, button, label
 from govdesk.gui.safe_text import SafeText
 from govdesk.gui.streaming import LiveText
 from govdesk.gui.theme import Theme
+from govdesk.gui.thinking import ThinkingPanel
 
 SHOWN_CHARACTERS = 20_000
 """Longer texts are shown in steps of this size: laying out millions of characters would stop the window."""
@@ -68,6 +69,7 @@ class MessageView(QFrame):
         note.addWidget(self.note)
         self._note_frame.hide()
         self._findings: tuple[Finding, ...] = ()
+        self.thinking: ThinkingPanel | None = None
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(12, 8, 12, 8)
         self.column.setSpacing(4)
@@ -88,6 +90,7 @@ class MessageView(QFrame):
         self.set_findings(message.findings)
         self.set_note(words.ending(message))
         self.set_details(words.details(message.model, message.usage))
+        self.set_thinking(message.thinking)
         self._show_text()
 
     @property
@@ -101,6 +104,19 @@ class MessageView(QFrame):
         self.chip.setText(f"Redaction: {words.findings(found)} · Why?")
         self.chip.setAccessibleName(f"Why redacted: {words.findings(found)}")
         self.chip.setVisible(bool(found))
+
+    def set_thinking(self, thinking: Thinking) -> None:
+        """What the model thought before; nothing where it did not."""
+        if thinking.text:
+            self._thinking_panel().end(thinking)
+
+    def _thinking_panel(self) -> ThinkingPanel:
+        """Above the text; made when there is something to put into it."""
+        if self.thinking is None:
+            self.thinking = ThinkingPanel(self._theme)
+            self.thinking.why.connect(self.why)
+            self.column.insertWidget(self.column.indexOf(self.body), self.thinking)
+        return self.thinking
 
     def set_note(self, text: str) -> None:
         """Words about how the turn ended, under the text."""
@@ -176,9 +192,9 @@ class LiveMessage(MessageView):
         self.held.setObjectName("held")
         self.held.setAccessibleName("Text held back until it is checked")
         self.held.hide()
-        self.column.insertWidget(2, self._held_row)
-        self.column.insertWidget(3, self.status)
-        self.column.insertWidget(4, self.progress)
+        behind = self.column.indexOf(self.body) + 1
+        for at, widget in enumerate((self._held_row, self.status, self.progress), start=behind):
+            self.column.insertWidget(at, widget)
         self._begun = False
         self._held = self._held_shown = 0
         self._live = LiveText(self.body, theme)
@@ -186,7 +202,7 @@ class LiveMessage(MessageView):
 
     def reading(self, event: Reading) -> None:
         """Prompt progress, in per cent and seconds."""
-        if self._parts:
+        if self._parts or self.thinking is not None:
             return
         per_cent = min(100, event.done_tokens * 100 // max(1, event.total_tokens))
         seconds = time.monotonic() - self._started
@@ -200,8 +216,21 @@ class LiveMessage(MessageView):
         self.status.setText(text)
         self.status.show()
 
+    def think(self, text: str, seconds: float) -> None:
+        """A part of what the model thinks before its answer, and for how long it has been thinking."""
+        begins = self.thinking is None
+        panel = self._thinking_panel()
+        if begins:
+            panel.begin(seconds)
+            self.status.hide()
+            self.progress.hide()
+            announce(self, "The model is thinking.")
+        panel.feed(text)
+
     def release(self, text: str, held: int) -> None:
         """A part of the answer, and how many characters wait behind it; both show with the next frame."""
+        if self.thinking is not None:
+            self.thinking.end()
         if text:
             self._parts.append(text)
         if (text or held) and not self._begun:
@@ -228,8 +257,12 @@ class LiveMessage(MessageView):
         """What was released."""
         return "".join(self._parts)
 
-    def end(self, text: str) -> None:
-        """The whole answer is there: show it in its exact shape."""
+    def end(self, text: str, thinking: Thinking | None = None) -> None:
+        """The whole answer is there: show it in its exact shape; its thinking too, where that is known."""
+        if thinking is not None:
+            self.set_thinking(thinking)
+        if self.thinking is not None:
+            self.thinking.end()
         for widget in (self.held, self._held_row, self.status, self.progress):
             widget.hide()
         self._live.end("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
-from govdesk.chat.endings import stop_words
+from govdesk.chat.endings import ending_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
 from govdesk.domain.turn import Message, ModelInfo, Outcome, Role, TooLong, Usage
@@ -80,8 +80,8 @@ def reason(code: str) -> str:
 
 def ending(message: Message) -> str:
     """All that is said under a stored answer about how its turn ended."""
-    if stopped := stop_words(message.code, message.model, message.usage):
-        return stopped
+    if said := ending_words(message.code, message.model, message.usage):
+        return said
     parts = (outcome(message.outcome, message.text), reason(message.code))
     return " ".join(part for part in parts if part)
 

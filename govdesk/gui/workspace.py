@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
-from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.redaction import Finding
@@ -16,6 +16,7 @@ from govdesk.gui.ahead_reader import AheadReader
 from govdesk.gui.chat_page import ChatPage
 from govdesk.gui.desk import Desk, Unlocked
 from govdesk.gui.draft_keeper import DraftKeeper
+from govdesk.gui.models_page import ModelsPage
 from govdesk.gui.parts import OneLine, button, label
 from govdesk.gui.side import Side
 from govdesk.gui.tasks import Tasks
@@ -40,6 +41,8 @@ class Workspace(QWidget):
         self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
         self.ahead = AheadReader(unlocked.ahead, self.page, tasks)
         self.drafts.place.connect(self._go_back)
+        self.models = ModelsPage(desk.models, desk.policy, tasks)
+        self.pages = QStackedWidget()
         self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
         self.title = OneLine("New conversation", "heading", letters=_TITLE_LETTERS)
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
@@ -48,6 +51,7 @@ class Workspace(QWidget):
         self.model_words = OneLine("loading the model…", "muted")
         self.model_again = button("Try again", "quiet", name="Try to load the model again")
         self.model_again.hide()
+        self.models_button = button("Models", "quiet", name="Models of this workstation", tip="Ctrl+O")
         self.help_button = button("?", "quiet", name="Keyboard shortcuts", tip="F1")
         self.lock_button = button("Lock", name="Lock GovDesk", tip="Ctrl+L")
         self._arrange()
@@ -59,13 +63,17 @@ class Workspace(QWidget):
         self.page.changed.connect(self._changed)
         self.page.why.connect(self._why)
         self.page.composer.network.connect(self._network)
+        self.models_button.clicked.connect(self.show_models)
+        self.models.left.connect(self.show_chat)
+        self.models.changed.connect(self._models_changed)
         self.help_button.clicked.connect(self._help)
         self.lock_button.clicked.connect(self.lock)
         self.model_again.clicked.connect(self._load_model)
         for keys, act in (
             ("Ctrl+N", self.new),
             ("Ctrl+K", self.side.go_to_search),
-            ("Ctrl+M", self.page.composer.box.setFocus),
+            ("Ctrl+M", self._to_message),
+            ("Ctrl+O", self.show_models),
             ("Ctrl+L", self.lock.emit),
             ("F1", self._help),
             ("Esc", self._escape),
@@ -85,6 +93,7 @@ class Workspace(QWidget):
         """The window leaves the session: keep the draft, and stop the running turn."""
         self.ahead.stop()
         self.drafts.save()
+        self.models.stop()
         if self.page.running:
             self.page.stop()
 
@@ -96,8 +105,22 @@ class Workspace(QWidget):
         """Put the focus on the message box."""
         self.page.composer.box.setFocus()
 
+    def show_models(self) -> None:
+        """The models in place of the conversation; what runs there runs on."""
+        self.pages.setCurrentWidget(self.models)
+        self._show_title()
+        self.models.refresh()
+        self.models.take_focus()
+
+    def show_chat(self) -> None:
+        """The conversation again."""
+        self.pages.setCurrentWidget(self.page)
+        self._show_title()
+        self.take_focus()
+
     def new(self) -> None:
         """Start a new conversation."""
+        self.pages.setCurrentWidget(self.page)
         self._show_header(None)
         self.side.choose(None)
         self.page.new()
@@ -112,6 +135,7 @@ class Workspace(QWidget):
         row.addWidget(self.mark)
         row.addWidget(self.model_words)
         row.addWidget(self.model_again)
+        row.addWidget(self.models_button)
         row.addWidget(self.help_button)
         row.addWidget(self.lock_button)
         right = QWidget()
@@ -119,7 +143,9 @@ class Workspace(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(header)
-        column.addWidget(self.page, 1)
+        self.pages.addWidget(self.page)
+        self.pages.addWidget(self.models)
+        column.addWidget(self.pages, 1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
         splitter.setHandleWidth(1)
@@ -153,6 +179,7 @@ class Workspace(QWidget):
         self.page.composer.set_network(words.network(self._desk.probes))
 
     def _open(self, conversation: Conversation, turn: TurnId | None) -> None:
+        self.pages.setCurrentWidget(self.page)
         self._show_header(conversation)
         self.page.open(conversation.id, turn)
         self.drafts.changed()
@@ -164,14 +191,32 @@ class Workspace(QWidget):
 
     def _show_header(self, conversation: Conversation | None) -> None:
         self._conversation = conversation
-        self.title.say("New conversation" if conversation is None else conversation.title)
-        self.mark.setText("" if conversation is None else visible(conversation.marking))
-        self.mark.setVisible(bool(self.mark.text()))
+        self._show_title()
         self._say_network()
 
+    def _show_title(self) -> None:
+        here = self._conversation
+        models = self.pages.currentWidget() is self.models
+        self.title.say("Models" if models else "New conversation" if here is None else here.title)
+        self.mark.setText("" if models or here is None else visible(here.marking))
+        self.mark.setVisible(bool(self.mark.text()))
+
+    def _to_message(self) -> None:
+        if self.pages.currentWidget() is self.models:
+            self.show_chat()
+        self.page.composer.box.setFocus()
+
+    def _models_changed(self) -> None:
+        """Another model may answer: one that waits in vain tries again."""
+        if self.model_again.isVisible():
+            self._load_model()
+
     def _escape(self) -> None:
-        """Leave the search; else stop the answer on screen, never one that is out of sight."""
-        if not self.side.clear_search() and self.page.running_here:
+        """Leave the search, or the models; else stop the answer on screen, never one that is out of sight."""
+        if self.pages.currentWidget() is self.models:
+            if not self.side.clear_search():
+                self.show_chat()
+        elif not self.side.clear_search() and self.page.running_here:
             self.page.stop()
 
     def _changed(self, conversation: str) -> None:

@@ -38,6 +38,7 @@ class Hearing:
         self._read = -1
         self._total: int | None = None
         self._pieces = 0
+        self._answered = False
         self._tokens = 0
         self._characters = 0
         self._started = time.monotonic()
@@ -74,10 +75,13 @@ class Hearing:
         self._pieces += 1
         self._tokens += frame.tokens
         self._characters += len(frame.text)
-        # each piece has a token of its own, but for the rest of a character that the answer ends in
-        _require(self._pieces <= self._max_tokens + 1 and self._tokens <= self._max_tokens)
+        # a piece has a token of its own, but for the rest that an answer ends in; one token may end the
+        # thinking and begin the answer, and what waited to be told apart may come behind both
+        _require(self._pieces <= self._max_tokens + 3 and self._tokens <= self._max_tokens)
+        _require(not (frame.thinking and self._answered))  # thinking comes before the answer
+        self._answered = not frame.thinking
         _require(self._characters <= self._max_tokens * MAX_TOKEN_CHARACTERS)
-        return Piece(frame.text)
+        return Piece(frame.text, frame.thinking)
 
     def _done(self, frame: AnswerDone) -> Stopped:
         _require(frame.reason in _REASONS)

@@ -26,7 +26,12 @@ class Found:
         return {model.digest: model for model in reversed(self.models)}
 
 
-def find(folders: tuple[Path, ...], trust_roots: tuple[str, ...], floors: Mapping[str, int]) -> Found:
+def find(
+    folders: tuple[Path, ...],
+    trust_roots: tuple[str, ...],
+    floors: Mapping[str, int],
+    approved: tuple[str, ...] | None = None,
+) -> Found:
     """Read every manifest in the folders.
 
     A version that is older than the floor, or than another manifest of the same name here, is refused.
@@ -35,26 +40,35 @@ def find(folders: tuple[Path, ...], trust_roots: tuple[str, ...], floors: Mappin
         folders: where manifests (`*.toml` with `*.toml.sig`) and files lie.
         trust_roots: ML-DSA-87 public keys (PEM).
         floors: by manifest name, the highest version that was used here before.
+        approved: a newer manifest counts only when one of these digests is its; None: every one counts.
     """
     read: list[tuple[Path, Manifest]] = []
     refused: list[tuple[Path, ModelError]] = []
-    for path in (path for folder in folders for path in sorted(folder.glob("*" + SUFFIX))):
+    for path in (path for folder in folders for path in manifests(folder)):
         try:
             read.append((path, read_manifest(path, trust_roots)))
         except ModelError as error:
             refused.append((path, error))
     least = dict(floors)
     for _, manifest in read:
-        least[manifest.name] = max(manifest.version, least.get(manifest.name, 0))
+        if approved is None or any(variant.digest in approved for variant in manifest.variants):
+            least[manifest.name] = max(manifest.version, least.get(manifest.name, 0))
     models: list[Model] = []
     for path, manifest in read:
         try:
-            require_not_older(manifest, least[manifest.name])
+            require_not_older(manifest, least.get(manifest.name, 0))
         except ModelError as error:
             refused.append((path, error))
             continue
         models += models_of(manifest, path.parent)
     return Found(tuple(models), tuple(refused))
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The manifests in a models folder and in the folders of imported models; no hidden ones."""
+    found = [*folder.glob("*" + SUFFIX), *folder.glob("*/*" + SUFFIX)]
+    hidden = [path for path in found if any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted(set(found) - set(hidden))
 
 
 def require_not_older(manifest: Manifest, least: int) -> None:
@@ -102,7 +116,7 @@ def approved_model(
     Raises:
         ModelError: there is none; says what was missing.
     """
-    found = find(folders, trust_roots, floors or {})
+    found = find(folders, trust_roots, floors or {}, approved)
     here = found.by_digest
     candidates = [here[digest] for digest in approved if digest in here]
     low = [model for model in candidates if not covers(model, system_high, dominates)]

@@ -1,8 +1,8 @@
 """Which formats of weights this processor reads fast: what llama.cpp repacks or has tiled kernels for.
 
 The tables follow ggml's repack and llamafile sources of the pinned release: a repacked format is rearranged
-when it is loaded, so that one instruction works on eight rows; a tiled one is multiplied in blocks that stay
-in the registers. Everything else goes through a product of two rows at a time: right, and slower to read.
+when it is loaded, so that one instruction works on eight rows; a tiled one is multiplied in blocks that
+stay in the registers. Everything else goes through a product of two rows at a time, which is slower to read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from govdesk.inference.gguf_reading import BLOCKS
+from govdesk.inference.gguf_formats import BLOCKS
 
 _MAX_CPUINFO_BYTES = 4 * 1024 * 1024
 _FLAGS = re.compile(r"^(?:flags|Features)\s*:(.*)$", re.MULTILINE)

@@ -19,6 +19,7 @@ from msgspec import Meta
 from govdesk import crypto
 from govdesk.domain.ids import ModelDigest
 from govdesk.errors import ModelError
+from govdesk.inference.gguf import MAX_PARTS
 
 MANIFEST_CONTEXT = b"govdesk model manifest v1"
 """Context string of the manifests' ML-DSA-87 signatures."""
@@ -77,7 +78,9 @@ class Variant(_Part, frozen=True):
     """The model in one quantisation; several files are the parts of a split GGUF, in order."""
 
     quantization: Word
-    files: Annotated[tuple[ModelFile, ...], Meta(min_length=1, max_length=64)] = msgspec.field(name="file")
+    files: Annotated[tuple[ModelFile, ...], Meta(min_length=1, max_length=MAX_PARTS)] = msgspec.field(
+        name="file"
+    )
 
     @property
     def digest(self) -> ModelDigest:
@@ -202,21 +205,29 @@ def signer(signed: bytes, signature: bytes, trust_roots: tuple[str, ...]) -> str
     return next((root for root in trust_roots if _checks(root, signature, signed)), None)
 
 
-def read_bounded(path: Path) -> bytes:
+def read_bounded(path: Path, folder: int | None = None) -> bytes:
     """A small regular file, whole; what lies on removable media may be anything.
+
+    Args:
+        path: the file; its name alone counts when a folder is given.
+        folder: descriptor of the folder it is in.
 
     Raises:
         ModelError: a link, a device, a pipe, unreadable, or too large for a manifest.
     """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ModelError(f"{path.name} is not a regular file.", code="model.not-a-file", kept=_KEPT)
             read = file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise ModelError(
-            f"The manifest {path.name} cannot be read: {error.strerror}.", code="model.manifest", kept=_KEPT
+            f"The manifest {path.name} cannot be read: {error.strerror}.",
+            code="model.manifest",
+            kept=_KEPT,
+            todo="Check that the manifest and its signature (.sig) lie beside each other as regular files.",
         ) from error
     if len(read) > MAX_MANIFEST_BYTES:
         raise ModelError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from govdesk.domain.frames import AnswerFailed, Counted, FromWorker, ReadDone
+from govdesk.domain.frames import AnswerFailed, Counted, FromWorker, PromptProgress, ReadDone
 from govdesk.domain.ids import TurnId
 from govdesk.domain.inference import Count, Read
 from govdesk.inference import words
@@ -12,35 +12,58 @@ _CANCELLED = "cancelled"
 _FULL = "context.full"
 
 
-def read(untrusted_frame: FromWorker, turn: TurnId, context_tokens: int, *, cancelled: bool) -> Read:
-    """What reading ahead did.
+class ReadHearing:
+    """One reading ahead, heard frame by frame: progress that grows, then its end.
 
     Args:
-        untrusted_frame: what the worker said.
-        turn: what it may speak of.
+        turn: what the worker may speak of.
         context_tokens: what the model can see.
-        cancelled: whether it was told to stop.
-
-    Raises:
-        GarbageError: it is something else, or more than can be.
-        GovDeskError: it could not be read; the worker is well.
     """
-    match untrusted_frame:
-        case ReadDone(turn=said) if said == turn:
-            done = untrusted_frame
-        case _:
+
+    def __init__(self, turn: TurnId, context_tokens: int) -> None:
+        self._turn = turn
+        self._context_tokens = context_tokens
+        self._done = -1
+
+    def goes_on(self, untrusted_frame: FromWorker) -> bool:
+        """Whether this is progress, so that more follows.
+
+        Raises:
+            GarbageError: it is progress that cannot be.
+        """
+        if not isinstance(untrusted_frame, PromptProgress):
+            return False
+        done, total = untrusted_frame.done_tokens, untrusted_frame.total_tokens
+        if untrusted_frame.turn != self._turn or not self._done < done <= total <= self._context_tokens:
             raise GarbageError
-    full = done.code == _FULL
-    stopped = done.code == _CANCELLED
-    if not full and not done.reused_tokens + done.read_tokens <= done.prompt_tokens <= context_tokens:
-        raise GarbageError
-    if full and (done.reused_tokens or done.read_tokens):
-        raise GarbageError
-    if done.code and not full and not stopped:
-        raise words.answer_failed(AnswerFailed(turn=turn, code=done.code))
-    return Read(
-        done.prompt_tokens, done.reused_tokens, done.read_tokens, cancelled or stopped, done.estimated
-    )
+        self._done = done
+        return True
+
+    def end(self, untrusted_frame: FromWorker, *, cancelled: bool) -> Read:
+        """What reading ahead did.
+
+        Args:
+            untrusted_frame: what the worker said last.
+            cancelled: whether it was told to stop.
+
+        Raises:
+            GarbageError: it is something else, or more than can be.
+            GovDeskError: it could not be read; the worker is well.
+        """
+        match untrusted_frame:
+            case ReadDone(turn=turn) if turn == self._turn:
+                done = untrusted_frame
+            case _:
+                raise GarbageError
+        full, stopped = done.code == _FULL, done.code == _CANCELLED
+        taken = done.reused_tokens + done.read_tokens
+        if (full and taken) or (not full and not taken <= done.prompt_tokens <= self._context_tokens):
+            raise GarbageError
+        if done.code and not full and not stopped:
+            raise words.answer_failed(AnswerFailed(turn=self._turn, code=done.code))
+        return Read(
+            done.prompt_tokens, done.reused_tokens, done.read_tokens, cancelled or stopped, done.estimated
+        )
 
 
 def count(untrusted_frame: FromWorker, turn: TurnId) -> Count:

@@ -16,7 +16,7 @@ from govdesk import crypto
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
-from govdesk.inference import gguf
+from govdesk.inference import fit, gguf, machine_memory
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.manifest import Manifest, ModelFile, Variant
 
@@ -100,6 +100,7 @@ def open_verified(model: Model) -> Opened:
                 f"is a {facts.architecture} model, and its manifest names {model.manifest.architecture}",
                 "model.architecture",
             )
+        _require_room(model, facts)
     except BaseException:
         close_all(opened)
         raise
@@ -162,15 +163,25 @@ def _open_verified(path: Path, part: ModelFile) -> int:
 
 def _require_memory(model: Model) -> None:
     """Refuse before copying what cannot fit: the copy itself needs the model's size."""
-    with Path("/proc/meminfo").open(encoding="ascii") as file:
-        available = next(
-            (int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")), None
-        )
-    if available is not None and model.variant.bytes > available:
-        raise unusable(
-            model.path,
-            f"needs {model.variant.bytes // 2**20} MiB of memory, and {available // 2**20} MiB are free",
-            "model.memory",
+    _require_free(model, model.variant.bytes, model.variant.bytes)
+
+
+def _require_room(model: Model, facts: GgufFacts) -> None:
+    """Refuse what has no room for the smallest context beside its copy."""
+    needed = fit.memory(facts, fit.Settings(fit.LEAST_CONTEXT_TOKENS)).total
+    _require_free(model, needed, needed - facts.file_bytes)
+
+
+def _require_free(model: Model, needed: int, still_needed: int) -> None:
+    memory = machine_memory.read()
+    if still_needed > memory.free_bytes:
+        raise ModelError(
+            f"The model {model.manifest.title} needs {fit.gigabytes(needed)} of memory, and "
+            f"{fit.gigabytes(memory.free_bytes + needed - still_needed)} of "
+            f"{fit.gigabytes(memory.total_bytes)} are free.",
+            code="model.memory",
+            kept="It was not loaded. " + _KEPT,
+            todo="Close other programs and try again, or ask your administrator for a smaller model.",
         )
 
 

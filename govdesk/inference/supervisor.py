@@ -13,7 +13,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -32,11 +33,14 @@ from govdesk.domain.frames import (
     LoadModel,
     Probe,
     ReadAhead,
+    SetThreads,
     Shutdown,
+    Tune,
+    Tuned,
     WorkerEnded,
     WorkerHello,
 )
-from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
@@ -46,9 +50,11 @@ from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
+from govdesk.inference.prompt_states import Ask
 from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
 
+_T = TypeVar("_T")
 START_SECONDS = 20.0
 LOAD_SECONDS = 120.0
 PROBE_SECONDS = 30.0
@@ -102,6 +108,7 @@ class Supervisor:
         record: makes an audit record durable before the action.
         require_closed: raises WallError when a probe found an open channel, or one was not tried.
         plan: how a model is to be loaded on this machine now.
+        tuned: what was measured to suit a model on this machine, if it was.
         graphics: whether it may compute on a graphics card; by default it may not.
     """
 
@@ -112,6 +119,7 @@ class Supervisor:
         record: Callable[[Entry], RecordSeq],
         require_closed: Callable[[tuple[Probe, ...]], None],
         plan: Callable[[Manifest], LoadModel] = default_plan,
+        tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
         graphics: Graphics | None = None,
     ) -> None:
         self.graphics = graphics or Graphics()
@@ -120,8 +128,10 @@ class Supervisor:
         self._record = record
         self._require_closed = require_closed
         self._plan = plan
+        self._tuned = tuned
         self._channel: WorkerChannel | None = None
         self._info: ModelInfo | None = None
+        self._loading: tuple[LoadModel, str, str] | None = None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
@@ -134,6 +144,12 @@ class Supervisor:
         self._starting = threading.Lock()
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
+
+    @property
+    def loaded_digest(self) -> str:
+        """Digest of the model that is loaded; empty while none is."""
+        info = self._info
+        return info.digest if info else ""
 
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
@@ -165,6 +181,8 @@ class Supervisor:
             top_k=sampling.top_k,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
+            min_p=sampling.min_p,
+            grammar=sampling.grammar,
         )
         hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
         repetition, loop = Repetition(), False
@@ -221,26 +239,118 @@ class Supervisor:
             if not wanted():  # looked at after a stop can find it: a stop is never lost between the two
                 return None
             order = ReadAhead(turn=turn, conversation=conversation, messages=_messages(history))
-            frame = self._exchange(channel, order)
-            cancelled = self._cancelled_at is not None
-            return reading.read(frame, turn, info.context_tokens, cancelled=cancelled)
+            hearing = reading.ReadHearing(turn, info.context_tokens)
+            last = self._exchange(channel, order, goes_on=hearing.goes_on)
+            return hearing.end(last, cancelled=self._cancelled_at is not None)
         except GarbageError:
             raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
         finally:
             self._end()
             self._one_order.release()
 
-    def _exchange(self, channel: WorkerChannel, order: CountTokens | ReadAhead) -> FromWorker:
-        """One order that has one frame for an answer; left before that, the worker's state is unknown."""
+    def tune(self, order: Tune) -> Tuned | None:
+        """Let the worker measure itself; any question ends that. None: it has no model, or is at something.
+
+        Raises:
+            WorkerError: it crashed, hung or sent something else.
+        """
+        if not self._one_order.acquire(blocking=False):
+            return None
+        try:
+            channel = self._channel
+            if channel is None or self._info is None:
+                return None
+            self._begin(TurnId(order.turn), reading=True)
+            frame = self._exchange(channel, order)
+            if isinstance(frame, Tuned) and frame.turn == order.turn:
+                return frame
+            raise self._broken(channel, "sent something unexpected", "worker.garbage")
+        finally:
+            self._end()
+            self._one_order.release()
+
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with so many threads from the next order on, if there is a worker."""
+        channel = self._channel
+        if channel is not None and self._info is not None:
+            self._send(channel, order)
+
+    def model_loaded(self) -> ModelInfo | None:
+        """The model that is loaded now, if one is."""
+        return self._info
+
+    def _exchange(
+        self,
+        channel: WorkerChannel,
+        order: msgspec.Struct,
+        descriptors: tuple[int, ...] = (),
+        patience_seconds: float = SILENCE_SECONDS,
+        goes_on: Callable[[FromWorker], bool] = lambda _: False,
+    ) -> FromWorker:
+        """One order and the frame that ends it; left before that, the worker's state is unknown.
+
+        `goes_on` hears each frame, and says whether another one follows.
+        """
         heard = False
         try:
-            self._order(channel, order)
-            frame = self._next(channel, SILENCE_SECONDS)
+            self._order(channel, order, descriptors)
+            while goes_on(frame := self._next(channel, patience_seconds)):
+                pass
             heard = True
+        except GarbageError:
+            heard = True  # it is stopped for that, and on record
+            raise
         finally:
             if not heard and self._channel is channel:
                 self.stop()
         return frame
+
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        """How the loaded model was loaded, its digest and its template's; None while none is."""
+        return self._loading if self._info is not None else None
+
+    def aside(
+        self,
+        work: Callable[[ModelInfo, Ask], _T],
+        *,
+        wait_seconds: float,
+        patience_seconds: float,
+    ) -> _T | None:
+        """Do something with the loaded worker while it does nothing else; None when it is not to be had.
+
+        Args:
+            work: gets the loaded model, and a way to send one order and hear one frame.
+            wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
+            patience_seconds: longest that the worker may be silent after an order.
+
+        Raises:
+            WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
+        """
+        if wait_seconds:
+            self.stop_reading()
+        if not self._one_order.acquire(timeout=wait_seconds):
+            return None
+        try:
+            channel, info = self._channel, self._info
+            if channel is None or info is None:
+                return None
+            ask = partial(self._exchange, channel, patience_seconds=patience_seconds)
+            try:
+                return work(info, ask)
+            except GarbageError:
+                raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
+        finally:
+            self._one_order.release()
+
+    def tell(self, order: msgspec.Struct) -> None:
+        """Tell the worker, if there is one, what needs no answer; it is done after what it does now.
+
+        Raises:
+            WorkerError: it is gone; the next call starts a fresh one.
+        """
+        if (channel := self._channel) is not None and self._info is not None:
+            self._send(channel, order)
 
     def cancel(self) -> None:
         """Ask the running answer to stop; from any thread."""
@@ -289,14 +399,16 @@ class Supervisor:
             self._turn = self._cancelled_at = None
             self._reading = False
 
-    def _order(self, channel: WorkerChannel, order: Generate | CountTokens | ReadAhead) -> None:
+    def _order(
+        self, channel: WorkerChannel, order: msgspec.Struct, descriptors: tuple[int, ...] = ()
+    ) -> None:
         """Send the order; a worker forgets a cancel that comes before it, so such a cancel follows here."""
-        self._send(channel, order)
+        self._send(channel, order, descriptors)
         with self._state:
             self._ordered = True
-            cancelled = self._cancelled_at is not None
-        if cancelled:
-            self._send(channel, Cancel(turn=order.turn))
+            turn = self._turn if self._cancelled_at is not None else None
+        if turn is not None:
+            self._send(channel, Cancel(turn=turn))
 
     def stop(self) -> None:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
@@ -324,6 +436,9 @@ class Supervisor:
                 self._channel = self._broker.start_worker()
                 self._prove_walls(self._channel)
                 info = self._load(model, opened, order)
+            self._loading = (order, info.digest, model.manifest.template_sha384)
+            if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
+                self._send(self._channel, threads)
             self._info = info
         except BaseException:
             self.stop()  # nothing that is half started stays

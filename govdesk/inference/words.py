@@ -11,9 +11,33 @@ _TEMPLATE = {
     "template.missing": "has no chat template",
     "template.too-large": "has a chat template that is too large, or makes too much of a conversation",
     "template.syntax": "has a chat template that is not valid",
+    "template.unknown-tag": "has a chat template with a tag that GovDesk does not know",
+    "template.unknown-filter": "has a chat template with a filter that GovDesk does not know",
+    "template.unknown-test": "has a chat template with a test that GovDesk does not know",
+    "template.undefined": "has a chat template that needs what GovDesk does not give, such as tools",
+    "template.forbidden": "has a chat template that reaches for what is closed to it",
+    "template.refused": "has a chat template that refuses this conversation",
     "template.failed": "has a chat template that failed on this conversation",
     "template.lost-text": "has a chat template that drops, repeats or reorders what was said",
     "template.too-slow": "has a chat template that takes too long",
+}
+_TEMPLATE_NAMES = frozenset(
+    """
+    autoescape debug do endtrans extends filter from import include language load pluralize trans
+    center filesizeformat fromjson forceescape format from_json pprint random regex_replace slice
+    striptags urlencode urlize wordcount wordwrap xmlattr to_json
+    """.split()
+)
+"""What a code may name besides: words that are known to stand in templates, and no others."""
+_OTHER_TEMPLATE = (
+    "Ask your administrator: the model's manifest can name a chat template of its own, which then takes the "
+    "place of the one in the file. Or use another model."
+)
+
+_GRAMMAR = {
+    "grammar.invalid": "The library that runs models refused the grammar",
+    "grammar.stuck": "The answer cannot go on: the grammar allows nothing that this model can write",
+    "grammar.too-slow": "The answer was stopped: following the grammar takes too long",
 }
 
 
@@ -51,12 +75,15 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
             kept=_KEPT,
             todo="Shorten the message, or start a new conversation.",
         )
-    if frame.code in _TEMPLATE:
-        return ModelError(
-            f"The model {_TEMPLATE[frame.code]}.",
+    if found := _of_template(frame.code):
+        what, code = found
+        return ModelError(f"The model {what}.", code=code, kept=_KEPT, todo=_OTHER_TEMPLATE)
+    if frame.code in _GRAMMAR:
+        return UsageError(
+            f"{_GRAMMAR[frame.code]}.",
             code=frame.code,
             kept=_KEPT,
-            todo="Ask your administrator for another model.",
+            todo="Ask with another grammar or schema.",
         )
     if frame.code == "prompt.tokenize":
         return WorkerError(
@@ -72,15 +99,20 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
 
 def load_failed(untrusted_code: str, file_name: str) -> ModelError:
     """A model that the library refused."""
-    if untrusted_code in _TEMPLATE:
-        what, code = f"The model {file_name} {_TEMPLATE[untrusted_code]}.", untrusted_code
+    todo = "Ask your administrator for another model."
+    if found := _of_template(untrusted_code):
+        what, code, todo = f"The model {file_name} {found[0]}.", found[1], _OTHER_TEMPLATE
     elif untrusted_code == "model.no-context":
         what, code = f"There is not enough memory to run the model {file_name}.", untrusted_code
     else:
         what, code = f"The model {file_name} was refused by the library that runs models.", "model.refused"
-    return ModelError(
-        what,
-        code=code,
-        kept="Your conversations are unchanged.",
-        todo="Ask your administrator for another model.",
-    )
+    return ModelError(what, code=code, kept="Your conversations are unchanged.", todo=todo)
+
+
+def _of_template(untrusted_code: str) -> tuple[str, str] | None:
+    """What a template's code means, and the code without what is not ours; None: it is no such code."""
+    code, _, untrusted_name = untrusted_code.partition(":")
+    if code not in _TEMPLATE:
+        return None
+    named = f" ({untrusted_name})" if untrusted_name in _TEMPLATE_NAMES else ""
+    return _TEMPLATE[code] + named, code

@@ -44,7 +44,7 @@ _POLICY = Policy(
         Direction.LOG.value: RedactionRules(),
     },
     models=ModelRules(approved=(EMBEDDED_MODEL_SHA384,)),
-    inference=InferenceRules(read_ahead=False, gpu=GpuRule.OFF),
+    inference=InferenceRules(read_ahead=False, prompt_state_cache=False, gpu=GpuRule.OFF),
 )
 
 

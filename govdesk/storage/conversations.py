@@ -19,11 +19,22 @@ import sqlite_utils
 from govdesk.crypto import random_bytes
 from govdesk.domain.ids import ConversationId, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.redaction import Finding
-from govdesk.domain.turn import Conversation, Cut, Message, ModelInfo, Outcome, Role, SearchHit, Usage
+from govdesk.domain.turn import (
+    Conversation,
+    Cut,
+    Message,
+    ModelInfo,
+    Outcome,
+    Role,
+    SearchHit,
+    Thinking,
+    Usage,
+)
 from govdesk.errors import BugError, GovDeskError, UsageError
 from govdesk.storage import faults, search
 from govdesk.storage.database import Database
 
+_NOT_THOUGHT = Thinking()
 _FINDINGS = msgspec.json.Decoder(tuple[Finding, ...])
 
 
@@ -75,6 +86,7 @@ class EncryptedConversations:
             seq = _conversation(sql, conversation)
             rows = sql.execute(
                 "SELECT m.role, m.text, t.id, m.created_utc_ns, t.marking, m.findings, t.outcome, t.code,"
+                " m.thinking, m.thinking_findings, m.thinking_seconds,"
                 " t.model_name, t.model_digest, t.model_context_tokens, t.prompt_tokens, t.read_tokens,"
                 " t.answer_tokens, t.first_token_seconds, t.total_seconds, t.cut_turns, t.cut_summary, t.seq"
                 " FROM turns AS t JOIN messages AS m ON m.turn = t.seq"
@@ -86,7 +98,8 @@ class EncryptedConversations:
                 for row in rows
                 if row[6] is None and row[0] == Role.ASSISTANT.value
             }
-        return tuple(_message(row, streaming) for row in rows)
+            thoughts = {turn: _parts(sql, turn, thinking=True) for turn in streaming}
+        return tuple(_message(row, streaming, thoughts) for row in rows)
 
     def begin_turn(
         self,
@@ -125,11 +138,21 @@ class EncryptedConversations:
 
     def append_answer(self, turn: TurnId, text: str) -> None:
         """Append redacted text to the answer, durably."""
+        self._append(turn, text, thinking=False)
+
+    def append_thinking(self, turn: TurnId, text: str) -> None:
+        """Append redacted text to what the model thought before its answer, durably."""
+        self._append(turn, text, thinking=True)
+
+    def _append(self, turn: TurnId, text: str, *, thinking: bool) -> None:
         if not text:
             return
         with self._database.writing() as sql:
             seq, _ = _open_turn(sql, turn)
-            sql.execute("INSERT INTO answer_parts (turn, text) VALUES (?, ?)", (seq, storable(text)))
+            sql.execute(
+                "INSERT INTO answer_parts (turn, text, thinking) VALUES (?, ?, ?)",
+                (seq, storable(text), int(thinking)),
+            )
 
     def finish_turn(
         self,
@@ -141,17 +164,27 @@ class EncryptedConversations:
         record: RecordSeq,
         now_utc_ns: int,
         code: str = "",
+        thinking: Thinking = _NOT_THOUGHT,
     ) -> None:
         """Close the turn with its one outcome; the answer's parts become its text, and can be found."""
         with self._database.writing() as sql:
             seq, conversation = _open_turn(sql, turn)
-            text = _parts(sql, seq)
+            text, thought = _parts(sql, seq), _parts(sql, seq, thinking=True)
             (message,) = sql.execute(
                 "SELECT seq FROM messages WHERE turn = ? AND role = ?", (seq, Role.ASSISTANT.value)
             ).fetchone()
             sql.execute(
-                "UPDATE messages SET text = ?, findings = ?, created_utc_ns = ? WHERE seq = ?",
-                (text, _encode(findings), now_utc_ns, message),
+                "UPDATE messages SET text = ?, findings = ?, created_utc_ns = ?, thinking = ?,"
+                " thinking_findings = ?, thinking_seconds = ? WHERE seq = ?",
+                (
+                    text,
+                    _encode(findings),
+                    now_utc_ns,
+                    thought,
+                    _encode(thinking.findings),
+                    thinking.seconds,
+                    message,
+                ),
             )
             sql.execute(
                 "INSERT INTO message_index (message_index, rowid, text) VALUES ('delete', ?, '')", (message,)
@@ -278,9 +311,12 @@ def _open_turn(sql: sqlite_utils.Database, turn: TurnId) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def _parts(sql: sqlite_utils.Database, turn_seq: int) -> str:
+def _parts(sql: sqlite_utils.Database, turn_seq: int, *, thinking: bool = False) -> str:
     # Joined here: SQL's group_concat and || stop at a NUL character.
-    rows = sql.execute("SELECT text FROM answer_parts WHERE turn = ? ORDER BY seq", (turn_seq,)).fetchall()
+    rows = sql.execute(
+        "SELECT text FROM answer_parts WHERE turn = ? AND thinking = ? ORDER BY seq",
+        (turn_seq, int(thinking)),
+    ).fetchall()
     return "".join(text for (text,) in rows)
 
 
@@ -292,9 +328,10 @@ def _forget_title(sql: sqlite_utils.Database, seq: int) -> None:
     )
 
 
-def _message(row: Sequence[Any], streaming: dict[int, str]) -> Message:
+def _message(row: Sequence[Any], streaming: dict[int, str], thoughts: dict[int, str]) -> Message:
     *row, cut_turns, cut_summary, turn_seq = row
-    role, text, turn, created, marking, findings, outcome, code, name, digest, context, *numbers = row
+    role, text, turn, created, marking, findings, outcome, code, *rest = row
+    thought, thought_findings, thought_seconds, name, digest, context, *numbers = rest
     answer = role == Role.ASSISTANT.value
     try:
         return Message(
@@ -309,6 +346,11 @@ def _message(row: Sequence[Any], streaming: dict[int, str]) -> Message:
             model=ModelInfo(name, ModelDigest(digest), context) if answer and name is not None else None,
             usage=Usage(*numbers) if answer and None not in numbers else Usage(),
             cut=Cut(cut_turns, None if cut_summary is None else TurnId(cut_summary)),
+            thinking=Thinking(
+                thoughts.get(turn_seq, thought), _FINDINGS.decode(thought_findings), thought_seconds
+            )
+            if answer
+            else _NOT_THOUGHT,
         )
     except (msgspec.DecodeError, ValueError):
         raise faults.damaged("a message's row is not of its shape") from None

@@ -117,6 +117,42 @@ _M002 = (
 )
 
 
+def m003_prompt_states(sql: sqlite_utils.Database) -> None:
+    """What the model read of a conversation is kept in a sealed file: its key, its name, what it is bound to.
+
+    The key goes with its conversation, and then nobody opens the file.
+    """
+    sql.execute(_M003)
+
+
+_M003 = """
+    CREATE TABLE prompt_states (
+        conversation INTEGER PRIMARY KEY REFERENCES conversations (seq) ON DELETE CASCADE,
+        key BLOB NOT NULL CHECK (length(key) = 32),
+        file TEXT NOT NULL UNIQUE,
+        binding BLOB NOT NULL,
+        tokens INTEGER NOT NULL,
+        state_bytes INTEGER NOT NULL,
+        file_bytes INTEGER NOT NULL,
+        used_utc_ns INTEGER NOT NULL
+    ) STRICT
+    """
+
+
+def m004_thinking(sql: sqlite_utils.Database) -> None:
+    """What a reasoning model thought before its answer: beside it, and not in the index."""
+    for statement in _M004:
+        sql.execute(statement)
+
+
+_M004 = (
+    "ALTER TABLE messages ADD COLUMN thinking TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE messages ADD COLUMN thinking_findings TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE messages ADD COLUMN thinking_seconds REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE answer_parts ADD COLUMN thinking INTEGER NOT NULL DEFAULT 0",
+)
+
+
 def m005_what_the_model_saw(sql: sqlite_utils.Database) -> None:
     """With each turn: how many of the oldest turns the model was not given, and whose summary instead."""
     for statement in _M005:
@@ -128,7 +164,13 @@ _M005 = (
     "ALTER TABLE turns ADD COLUMN cut_summary TEXT",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (m001_history, m002_draft, m005_what_the_model_saw)
+MIGRATIONS: tuple[Migration, ...] = (
+    m001_history,
+    m002_draft,
+    m003_prompt_states,
+    m004_thinking,
+    m005_what_the_model_saw,
+)
 
 
 def apply(sql: sqlite_utils.Database, version: int, steps: tuple[Migration, ...]) -> None:

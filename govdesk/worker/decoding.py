@@ -8,14 +8,18 @@ for the cancel inside it as well.
 from __future__ import annotations
 
 import codecs
+import itertools
+import operator
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from llama_cpp import llama_cpp as lib
 
 from govdesk.domain.frames import AnswerPiece
+from govdesk.worker.sampling import STUCK, TOO_SLOW, Sampler
 from govdesk.worker.sequences import Sequence, Sequences
+from govdesk.worker.thinking import Span, Splitter
 from govdesk.worker.tokens import Vocabulary
 
 PIECE_SECONDS = 0.05
@@ -26,6 +30,7 @@ SLOW_TOKEN_SECONDS = 0.05
 """Below this a look between tokens is often enough, and the callback would cost some percent."""
 ABORTED = 2
 """llama_decode's answer when the abort callback said so."""
+_FAILED = {STUCK: "grammar.stuck", TOO_SLOW: "grammar.too-slow"}
 _NO_ABORT = lib.ggml_abort_callback()
 
 
@@ -58,15 +63,19 @@ def decode(
     sequences: Sequences,
     sequence: Sequence,
     vocabulary: Vocabulary,
-    sampler: lib.llama_sampler_p,
+    sampler: Sampler,
     watch: Watch,
     cancelled: Callable[[], bool],
     run: Run,
     *,
     turn: str,
     room: int,
+    thinking: Splitter | None = None,
 ) -> Generator[AnswerPiece, None, str]:
-    """Decode up to `room` tokens; returns `end`, `length`, `cancelled` or `decode.failed`.
+    """Decode up to `room` tokens.
+
+    Returns `end`, `length`, `cancelled`, or why it failed: `decode.failed`, `grammar.stuck` or
+    `grammar.too-slow`.
 
     Args:
         context: has read the prompt of the answer, logits of its last token included.
@@ -79,29 +88,38 @@ def decode(
         run: counts the answer's tokens.
         turn: whose answer it is.
         room: most tokens.
+        thinking: tells this answer's thinking apart; None for a model that does not think.
     """
-    compute, sample, fill = sequences.decode, lib.llama_sampler_sample, sequences.one.fill
+    compute, choose, fill = sequences.decode, sampler.choose, sequences.one.fill
     is_end, piece = vocabulary.ends, vocabulary.piece
     clock = time.perf_counter
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     waiting = bytearray()
     waiting_tokens = 0
+    markers: frozenset[int] = frozenset() if thinking is None else thinking.tokens
     last = sent = clock()
     code = "length"
     for count in range(room):
-        token = sample(sampler, context, -1)
+        token = choose(context, -1)
+        if token < 0:
+            code = _FAILED[token]
+            break
         if is_end(token):
             code = "end"
             break
-        waiting += piece(token)
+        marker = token in markers
+        if not marker:
+            waiting += piece(token)
         waiting_tokens += 1
         run.answer_tokens += 1
         now = clock()
-        if count == 0 or now - sent >= PIECE_SECONDS:
-            text = decoder.decode(bytes(waiting))
+        if marker or count == 0 or now - sent >= PIECE_SECONDS:
+            spans = _spans(decoder.decode(bytes(waiting), final=marker), thinking)
             waiting.clear()
-            if text:
-                yield AnswerPiece(turn=turn, text=text, tokens=waiting_tokens)
+            if marker and thinking is not None:
+                spans += thinking.meet(token, piece(token).decode("utf-8", "replace"))
+            for frame in _frames(turn, spans, waiting_tokens):
+                yield frame
                 waiting_tokens = 0
             sent = now
         if cancelled():
@@ -117,10 +135,27 @@ def decode(
         if result != 0:
             code = "cancelled" if result == ABORTED else "decode.failed"
             break
-    text = decoder.decode(bytes(waiting), final=True)
-    if text:
-        yield AnswerPiece(turn=turn, text=text, tokens=waiting_tokens)
+    spans = _spans(decoder.decode(bytes(waiting), final=True), thinking)
+    if thinking is not None:
+        spans += thinking.end()
+    yield from _frames(turn, spans, waiting_tokens)
     return code
+
+
+def _spans(text: str, thinking: Splitter | None) -> list[Span]:
+    """What is certain of the text, told apart."""
+    if thinking is not None:
+        return thinking.take(text) if text else []
+    return [(text, False)] if text else []
+
+
+def _frames(turn: str, spans: list[Span], tokens: int) -> Iterator[AnswerPiece]:
+    """One piece for each kind of text in a row; the tokens are the first one's."""
+    for thinking, together in itertools.groupby(spans, key=operator.itemgetter(1)):
+        yield AnswerPiece(
+            turn=turn, text="".join(text for text, _ in together), tokens=tokens, thinking=thinking
+        )
+        tokens = 0
 
 
 def _abort_callback(cancelled: Callable[[], bool]) -> object:

@@ -23,15 +23,19 @@ from govdesk.domain.frames import (
     ReadAhead,
     ReadDone,
     SetThreads,
+    Tune,
+    Tuned,
 )
 from govdesk.worker import backends, devices, limits
 from govdesk.worker.decoding import ABORTED, Run, Watch, decode
 from govdesk.worker.pace import Pace
-from govdesk.worker.sampling import PENALTY_LAST_TOKENS, sampler
-from govdesk.worker.sequences import OK, Sequence, Sequences
+from govdesk.worker.sampling import GrammarRefusedError, sampler
+from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
+from govdesk.worker.tuning import measure
 
 _ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
@@ -88,17 +92,20 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        if order.kv == "q8_0":
+            settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
+            settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
-        self._batch_tokens = order.batch_tokens
+        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
         self._sequences = Sequences(
-            self._context, self._model, order.sequences, self.context_tokens, order.batch_tokens
+            self._context, self._model, order.sequences, self.context_tokens, self._batch_tokens
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
         self._most_threads = max(order.threads, batch_threads)
-        source = lib.llama_model_chat_template(self._model, None)
+        source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
@@ -107,8 +114,10 @@ class Engine:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos
             )
+            self._opening = self._template.opening()
         except TemplateFailedError as error:
             raise LoadFailedError(error.code) from error
+        self._vocabulary.keep_for_template(self._template.source)
 
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
@@ -120,6 +129,14 @@ class Engine:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
         most = self._most_threads
         self.pace.allow(max(1, min(order.threads, most)), max(1, min(order.batch_threads, most)))
+
+    def tune(self, order: Tune, stop: Callable[[], bool]) -> Tuned:
+        """Measure what numbers of threads give here, until `stop()` says so."""
+        most = self._most_threads
+        try:
+            return measure(order, self._sequences, Watch(self._context, stop), self._set_threads, most, stop)
+        finally:
+            self.pace.again()
 
     def answer(self, order: Generate, cancelled: Callable[[], bool]) -> Iterator[Events]:
         """Read the prompt and decode until the model ends, the limit is reached or `cancelled()` says so."""
@@ -139,7 +156,7 @@ class Engine:
             case tokens:
                 yield from self._run(order, tokens, cancelled)
 
-    def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> ReadDone:
+    def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> Iterator[PromptProgress | ReadDone]:
         """Read what is certain of the next prompt until `stop()` says so; what was read stays read.
 
         Certain is what comes before the end of the last text, but for its last tokens: they may become
@@ -159,11 +176,12 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
+                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = _end_of(self._read(order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS))
+                    code = yield from self._read(order.turn, sequence, tokens, run, stop, ahead)
                 finally:
                     watch.switch(False)
-        return ReadDone(
+        yield ReadDone(
             turn=order.turn,
             prompt_tokens=prompt,
             reused_tokens=reused,
@@ -216,7 +234,11 @@ class Engine:
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> Iterator[Events]:
         run = Run(prompt_tokens=len(tokens))
-        chosen_by = sampler(order, self._vocabulary.size)
+        try:
+            chosen_by = sampler(order, self._vocabulary)
+        except GrammarRefusedError:
+            yield AnswerFailed(turn=order.turn, code="grammar.invalid")
+            return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
         self.pace.begin()
@@ -226,9 +248,8 @@ class Engine:
             return cancelled()
 
         try:
-            for token in tokens[-PENALTY_LAST_TOKENS:]:
-                lib.llama_sampler_accept(chosen_by, token)
-            sequence = self._sequences.begin(order.conversation, tokens)
+            chosen_by.know(tokens)
+            sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
                 code = yield from decode(
@@ -242,10 +263,11 @@ class Engine:
                     run,
                     turn=order.turn,
                     room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                    thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
                 )
         finally:
             watch.switch(False)
-            lib.llama_sampler_free(chosen_by)
+            chosen_by.free()
         if code in {"end", "length", "cancelled"}:
             yield _done(order.turn, code, run)
         else:
@@ -266,7 +288,7 @@ class Engine:
         """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
         yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         while (start := len(sequence.tokens)) < len(tokens):
-            chunk = tokens[start : start + batch_tokens]
+            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
             last = start + len(chunk) == len(tokens)
             result = self._sequences.read(sequence, chunk, logits=last)
             run.read_tokens += max(0, len(sequence.tokens) - start)
@@ -276,15 +298,6 @@ class Engine:
                 return "decode.failed"
             yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
         return "ok"
-
-
-def _end_of(steps: Generator[PromptProgress, None, str]) -> str:
-    """Take all steps; what they come to."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return str(end.value)
 
 
 def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:

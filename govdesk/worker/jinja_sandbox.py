@@ -1,46 +1,82 @@
-"""What a chat template may do: the tests, filters and methods that chat templates use, with sizes bounded.
+"""What a chat template may do: the tags, filters and methods that chat templates use, with sizes bounded.
 
 Jinja's sandbox keeps a template from Python's insides; it bounds neither time nor memory. Here what makes
-much out of little (`*`, `**`, `%`, `center`, `format` and the like) is bounded or absent.
+much out of little (`*`, `**`, `%`, `center`, `indent`, `format` and the like) is bounded or absent. What chat
+templates use and plain Jinja lacks is here too: `break` and `continue`, `{% generation %}`, `strftime_now`,
+`raise_exception`, and a `tojson` that leaves letters as they are.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import string
+from collections.abc import Callable
+from datetime import date, datetime, time
 from typing import Any
 
 import jinja2
+from jinja2 import nodes
 from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_NAMESPACE
+from jinja2.ext import Extension, LoopControlExtension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 MAX_REPEATED = 64 * 1024
 """Longest text or list that `*` may make."""
 _MAX_BITS = 64
+_MAX_INDENT = 16
+_DATE_FORMAT = re.compile(r"(?:[^%]|%-?[aAbBdejmuUwWyYHIMSp%]){0,64}")
+"""No width, which would write as much as it says."""
 _FILTERS = frozenset(
     """
     abs attr batch capitalize count d default dictsort e escape first float groupby int items join last length
     list lower map max min reject rejectattr replace reverse round safe select selectattr sort string sum
-    title tojson trim unique upper
+    title trim unique upper
     """.split()
 )
 _TEXT_METHODS = frozenset(
     """
-    capitalize count endswith find index isalnum isalpha isdigit islower isspace isupper join lower lstrip
-    partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split splitlines
+    capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join lower
+    lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split splitlines
     startswith strip swapcase title upper
     """.split()
 )
 
 
+class RefusedError(jinja2.TemplateError):  # type: ignore[misc]
+    """The template itself said no to this history (`raise_exception`)."""
+
+
+class GenerationExtension(Extension):  # type: ignore[misc]
+    """`{% generation %} … {% endgeneration %}` marks what is trained on: here it is what stands in it."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The body, as if the tags were not there."""
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
 class TemplateEnvironment(ImmutableSandboxedEnvironment):  # type: ignore[misc]
-    """A sandbox for one chat template."""
+    """A sandbox for one chat template.
+
+    Args:
+        today: the date that `strftime_now` writes.
+    """
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
-    def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True)
+    def __init__(self, today: Callable[[], date] = date.today) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=(LoopControlExtension, GenerationExtension)
+        )
         self.filters: dict[str, Any] = {name: DEFAULT_FILTERS[name] for name in _FILTERS}
+        self.filters |= {"tojson": _to_json, "indent": _indent}
         self.globals: dict[str, Any] = {name: DEFAULT_NAMESPACE[name] for name in ("dict", "namespace")}
         self.globals |= {"range": safe_range, "raise_exception": _raise_exception}
+        self.globals["strftime_now"] = lambda wanted: _strftime(today(), wanted)
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         """One of the intercepted operators, when its result stays small."""
@@ -58,8 +94,12 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):  # type: ignore[misc]
             return False
         return bool(super().is_safe_attribute(obj, attr, value))
 
-    def wrap_str_format(self, value: Any) -> None:  # noqa: ANN401
-        """No special case for `format`: it writes any width, and no chat template needs it."""
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401
+        """`format` with plain fields alone: a width writes as much as it says, a dot leads out of here."""
+        text = getattr(value, "__self__", None)
+        if not isinstance(text, str) or getattr(value, "__name__", "") != "format":
+            return None
+        return lambda *values: _format(text, values)
 
 
 def _is_number(value: object) -> bool:
@@ -74,6 +114,40 @@ def _repeated(left: object, right: object) -> int | None:
     return None
 
 
-def _raise_exception(message: str) -> None:
+def _raise_exception(_message: object = "") -> None:
     """What templates call to refuse a history."""
-    raise jinja2.TemplateError("refused by the template")
+    raise RefusedError
+
+
+def _strftime(day: date, wanted: str) -> str:
+    """The day in the format that a template wants. Its time is midnight: a prompt is the same all day."""
+    if not _DATE_FORMAT.fullmatch(wanted):
+        raise jinja2.TemplateError("no format of a date")
+    return datetime.combine(day, time()).strftime(wanted)
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: object = False,
+    indent: int | None = None,
+    sort_keys: object = False,
+) -> str:
+    """JSON as the model saw it in training: Jinja's own is for web pages and hides `<` and `'`."""
+    if indent is not None and not 0 <= int(indent) <= _MAX_INDENT:
+        raise jinja2.TemplateError("too wide")
+    return json.dumps(value, ensure_ascii=bool(ensure_ascii), indent=indent, sort_keys=bool(sort_keys))
+
+
+def _indent(text: str, width: object = 4, first: object = False, blank: object = False) -> str:
+    """Jinja's, no wider than a template needs."""
+    if not isinstance(width, int) or not 0 <= width <= _MAX_INDENT:
+        raise jinja2.TemplateError("too wide")
+    return str(DEFAULT_FILTERS["indent"](text, width, bool(first), bool(blank)))
+
+
+def _format(text: str, values: tuple[object, ...]) -> str:
+    """`text.format(*values)` for fields that are `{}` or a number."""
+    for _, field, wanted, conversion in string.Formatter().parse(text):
+        if field is not None and (wanted or conversion or not (field == "" or field.isdecimal())):
+            raise jinja2.TemplateError("format is for plain fields")
+    return text.format(*(str(value) for value in values))

@@ -56,6 +56,10 @@ class Pace:
         self._most, self._most_batch = threads, batch_threads
         self._apply(self._room)
 
+    def again(self) -> None:
+        """Tell the library once more: something else was tried meanwhile."""
+        self._set(*self._now)
+
     def begin(self) -> None:
         """Work begins after a rest: what runs this moment is all that is known."""
         self._quiet = 0

@@ -8,6 +8,11 @@ sequence that was used longest ago goes first.
 The list of tokens is never more than what the memory really holds: after anything that failed or was
 stopped, the library is asked. A memory that cannot be cut (recurrent models, windows that slid on) is
 only ever continued where it ends; else the prompt is read whole.
+
+The library computes few tokens with other kernels than many, and rounds otherwise there: a logit moves by
+up to 0.9 with the embedded model, which may turn a near tie. Where an answer has to repeat itself
+(temperature 0), only tokens that were computed among many are used again, and at least as many are read
+anew: then the prompt is computed as if it were read whole.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from dataclasses import dataclass, field
 
 from llama_cpp import llama_cpp as lib
 
+MANY_TOKENS = 64
+"""From so many tokens at once on the library computes them as in any larger batch (GGML_FA_TILE_Q)."""
 OK = 0
 NO_ROOM = 1
 """llama_decode's answer when there are too few free cells; nothing was changed."""
@@ -32,6 +39,8 @@ class Sequence:
     number: int
     conversation: str = ""
     tokens: list[int] = field(default_factory=list)
+    among_many: int = 0
+    """So many of the first tokens were computed at least `MANY_TOKENS` at once."""
     used: int = 0
     """When it was used last, as a count of uses."""
 
@@ -108,7 +117,12 @@ class Sequences:
         found = (one for one in self._all if one.conversation == conversation and one.tokens)
         return next(found, None) if conversation else None
 
-    def begin(self, conversation: str, prompt: Tokens[int]) -> Sequence:
+    @property
+    def unused(self) -> Sequence | None:
+        """A sequence to try things in, while the memory holds nothing that could be used again."""
+        return None if any(one.tokens for one in self._all) else self._all[0]
+
+    def begin(self, conversation: str, prompt: Tokens[int], *, exact: bool = False) -> Sequence:
         """The sequence to read a prompt in; it holds the longest prefix that was read before.
 
         At least the last token of the prompt is left to be read: its logits choose the first token.
@@ -116,11 +130,13 @@ class Sequences:
         Args:
             conversation: whose prompt it is; empty: nobody's.
             prompt: all of its tokens, at least one.
+            exact: the prompt is to be computed as if it were read whole.
         """
-        most = list(prompt[:-1])
+        most = list(prompt[: max(0, len(prompt) - (MANY_TOKENS if exact else 1))])
         prefix, source = 0, None
         for one in self._all:
             common = _common(one.tokens, most)
+            common = min(common, one.among_many) if exact else common
             if common > prefix or (common == prefix > 0 and one.conversation == conversation):
                 prefix, source = common, one
         if source is not None and source.conversation == conversation:
@@ -138,7 +154,11 @@ class Sequences:
 
         Afterwards the sequence holds what the memory holds, whatever the answer was.
         """
-        return self.decode(sequence, tokens, self._batch.fill(sequence, tokens, wanted=int(logits)))
+        start = len(sequence.tokens)
+        result = self.decode(sequence, tokens, self._batch.fill(sequence, tokens, wanted=int(logits)))
+        if result == OK and len(tokens) >= MANY_TOKENS and sequence.among_many == start:
+            sequence.among_many = start + len(tokens)
+        return result
 
     def decode(self, sequence: Sequence, tokens: Tokens[int], batch: lib.llama_batch) -> int:
         """The same for a batch that was filled already; older sequences make room when there is none."""
@@ -158,7 +178,7 @@ class Sequences:
             if not whole or not lib.llama_memory_seq_rm(self._memory, sequence.number, length, _TO_THE_END):
                 self.clear(sequence)
                 return length == 0
-            del sequence.tokens[length:]
+            self._shorten(sequence, length)
         if self._end(sequence) != len(sequence.tokens):
             self.clear(sequence)
         return len(sequence.tokens) == length
@@ -172,12 +192,12 @@ class Sequences:
         if not self._cuttable or self._first(sequence) > 0 or end > len(sequence.tokens):
             self.clear(sequence)
         else:
-            del sequence.tokens[end:]
+            self._shorten(sequence, end)
 
     def clear(self, sequence: Sequence) -> None:
         """Empty a sequence; that never fails."""
         lib.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
-        sequence.tokens.clear()
+        self._shorten(sequence, 0)
         sequence.conversation = ""
         sequence.used = 0
 
@@ -195,12 +215,12 @@ class Sequences:
                 break
         return target
 
-    def restored(self, sequence: Sequence, conversation: str, tokens: Tokens[int]) -> bool:
+    def restored(self, sequence: Sequence, conversation: str, tokens: Tokens[int], among_many: int) -> bool:
         """A state was put in by the library: hold it for read when it ends where its tokens say."""
         if self._end(sequence) != len(tokens):
             self.clear(sequence)
             return False
-        sequence.tokens = list(tokens)
+        sequence.tokens, sequence.among_many = list(tokens), among_many
         sequence.conversation = conversation
         self._touch(sequence)
         return True
@@ -211,10 +231,10 @@ class Sequences:
             return self.cut(target, prefix)
         if prefix < len(source.tokens) and not (self._cuttable and self._first(source) == 0):
             return False
-        tokens = source.tokens[:prefix]
+        tokens, among_many = source.tokens[:prefix], min(source.among_many, prefix)
         self.clear(target)
         lib.llama_memory_seq_cp(self._memory, source.number, target.number, 0, prefix)
-        target.tokens = tokens
+        target.tokens, target.among_many = tokens, among_many
         return self._end(target) == prefix
 
     def _oldest(self, spare: Sequence | None = None) -> Sequence:
@@ -229,6 +249,11 @@ class Sequences:
         self.clear(min(others, key=lambda one: one.used))
         return True
 
+    @staticmethod
+    def _shorten(sequence: Sequence, length: int) -> None:
+        del sequence.tokens[length:]
+        sequence.among_many = min(sequence.among_many, length)
+
     def _touch(self, sequence: Sequence) -> None:
         self._uses += 1
         sequence.used = self._uses
@@ -238,6 +263,14 @@ class Sequences:
 
     def _first(self, sequence: Sequence) -> int:
         return int(lib.llama_memory_seq_pos_min(self._memory, sequence.number))
+
+
+def stretch(start: int, end: int, most: int) -> int:
+    """How many tokens to read next of those from `start` to `end`: no few are left for the last."""
+    left = end - start
+    if left <= most or left - most >= MANY_TOKENS:
+        return min(left, most)
+    return max(1, left - MANY_TOKENS)
 
 
 def _common(held: list[int], prompt: list[int]) -> int:

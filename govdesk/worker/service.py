@@ -22,6 +22,7 @@ from govdesk.domain.frames import (
     SetThreads,
     Shutdown,
     ToWorker,
+    Tune,
     WorkerHello,
     WriteState,
 )
@@ -101,7 +102,8 @@ class Service:
                 for event in engine.answer(frame, self._watch(frame.turn, yields=False)):
                     self._channel.send(event)
             case ReadAhead(), []:
-                self._channel.send(engine.read_ahead(frame, self._watch(frame.turn, yields=True)))
+                for step in engine.read_ahead(frame, self._watch(frame.turn, yields=True)):
+                    self._channel.send(step)
             case CountTokens(), []:
                 self._channel.send(engine.count(frame, self._watch(frame.turn, yields=False)))
             case SaveState(), []:
@@ -112,6 +114,8 @@ class Service:
                 self._channel.send(engine.states.restore(frame.conversation, descriptor))
             case ForgetState(), []:
                 engine.states.forget(frame.conversation)
+            case Tune(), []:
+                self._channel.send(engine.tune(frame, self._watch(frame.turn, yields=True)))
             case SetThreads(), []:
                 engine.set_threads(frame)
             case _:

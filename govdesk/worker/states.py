@@ -1,6 +1,6 @@
 """What was read of a conversation, as bytes: written into and taken from a memfd of the trusted side, mapped.
 
-The bytes are a small header of ours (format, number of tokens, the tokens), and then the library's state of
+The bytes are a small header of ours (format, numbers of tokens, the tokens), and then the library's state of
 one sequence. Nothing in them is believed when they come back: format, lengths, each token and the library's
 own result are checked, and a state that is odd in anything is refused whole.
 
@@ -22,7 +22,7 @@ from llama_cpp import llama_cpp as lib
 from govdesk.domain.frames import StateRestored, StateSize, StateWritten
 from govdesk.worker.sequences import Sequence, Sequences
 
-_HEADER = struct.Struct("<8sII")
+_HEADER = struct.Struct("<8sIII")
 _MAGIC = b"GDSTATE\0"
 _VERSION = 1
 _TOKEN_BYTES = 4
@@ -92,7 +92,7 @@ class States:
         if os.fstat(descriptor).st_size != total:
             return 0
         with _mapped(descriptor, total, writable=True) as address:
-            ctypes.memmove(address, _head(sequence.tokens), head)
+            ctypes.memmove(address, _head(sequence), head)
             written = lib.llama_state_seq_get_data(
                 self._context, _at(address + head), total - head, sequence.number
             )
@@ -103,14 +103,11 @@ class States:
         if total <= _HEADER.size:
             return 0
         with _mapped(descriptor, total, writable=False) as address:
-            magic, version, count = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
+            magic, version, count, among_many = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
             head = _head_bytes(count)
-            if (
-                magic != _MAGIC
-                or version != _VERSION
-                or not 0 < count < self._context_tokens
-                or head >= total
-            ):
+            if (magic, version) != (_MAGIC, _VERSION) or not 0 < count < self._context_tokens:
+                return 0
+            if head >= total or among_many > count:
                 return 0
             tokens = array.array("i", ctypes.string_at(address + _HEADER.size, count * _TOKEN_BYTES)).tolist()
             if not all(0 <= token < self._vocabulary_tokens for token in tokens):
@@ -119,7 +116,7 @@ class States:
             taken = lib.llama_state_seq_set_data(
                 self._context, _at(address + head), total - head, target.number
             )
-        if taken != total - head or not self._sequences.restored(target, conversation, tokens):
+        if taken != total - head or not self._sequences.restored(target, conversation, tokens, among_many):
             self._sequences.clear(target)
             return 0
         return int(count)
@@ -129,8 +126,11 @@ def _head_bytes(tokens: int) -> int:
     return _HEADER.size + tokens * _TOKEN_BYTES
 
 
-def _head(tokens: list[int]) -> bytes:
-    return _HEADER.pack(_MAGIC, _VERSION, len(tokens)) + array.array("i", tokens).tobytes()
+def _head(sequence: Sequence) -> bytes:
+    tokens = sequence.tokens
+    return (
+        _HEADER.pack(_MAGIC, _VERSION, len(tokens), sequence.among_many) + array.array("i", tokens).tobytes()
+    )
 
 
 def _at(address: int) -> object:

@@ -1,7 +1,7 @@
 """A model's chat template is code from a stranger: rendered only here, sandboxed, with content kept apart.
 
-The template (Jinja, from the GGUF) is rendered with a random mark in place of each message's text.
-What lies between the marks is the template's own and may hold special tokens; the texts never do:
+The template (Jinja, from the GGUF or the manifest) is rendered with a random mark in place of each message's
+text. What lies between the marks is the template's own and may hold special tokens; the texts never do:
 they are tokenised as plain text, so a prompt that spells `<|im_end|>` cannot end its own turn.
 The sandbox (`govdesk.worker.jinja_sandbox`) has what chat templates need; time is bounded here, memory by
 the process's limit.
@@ -10,20 +10,35 @@ the process's limit.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from types import FrameType
 
 import jinja2
+from jinja2 import nodes
+from jinja2.sandbox import SecurityError
 
-from govdesk.worker.jinja_sandbox import TemplateEnvironment
+from govdesk.worker.jinja_sandbox import RefusedError, TemplateEnvironment
 
 RENDER_SECONDS = 2.0
 """Longest that compiling or rendering may take; real templates take a millisecond."""
 MAX_TEMPLATE_CHARACTERS = 256 * 1024
 MAX_RENDERED_CHARACTERS = 1024 * 1024
+_PAD = "\u2003\u2002"
+"""White space around each mark that no template writes: where it is gone, the template trims texts."""
+_FOLDED = "\n\n"
+"""Between two texts that a template takes only as one."""
+_UNKNOWN = re.compile(r"(?:Encountered unknown (tag)|No (filter|test) named) '([a-z_]{1,24})'")
+_OTHER_FILES = {
+    nodes.Include: "include",
+    nodes.Import: "import",
+    nodes.FromImport: "from",
+    nodes.Extends: "extends",
+}
 
 
 class TemplateFailedError(Exception):
@@ -49,52 +64,134 @@ class ChatTemplate:
         source: the Jinja source.
         bos: text of the beginning-of-sequence token ("" when there is none).
         eos: text of the end-of-sequence token.
+        today: the date, for templates that tell the model.
 
     Raises:
-        TemplateFailedError: `template.too-large`, `template.too-slow` or `template.syntax`.
+        TemplateFailedError: `template.too-large`, `template.too-slow`, `template.syntax`, or what is unknown
+            here: `template.unknown-tag:NAME`, `template.unknown-filter:NAME`, `template.unknown-test:NAME`.
     """
 
-    def __init__(self, source: str, bos: str, eos: str) -> None:
+    def __init__(self, source: str, bos: str, eos: str, today: Callable[[], date] = date.today) -> None:
         if len(source) > MAX_TEMPLATE_CHARACTERS:
             raise TemplateFailedError("template.too-large")
+        environment = TemplateEnvironment(today)
         try:
             with _deadline(RENDER_SECONDS):
-                self._template = TemplateEnvironment().from_string(source)
+                tree = environment.parse(source)
+                for node in tree.find_all(tuple(_OTHER_FILES)):
+                    raise TemplateFailedError(f"template.unknown-tag:{_OTHER_FILES[type(node)]}")
+                self._template = environment.from_string(tree)
         except (jinja2.TemplateError, SyntaxError, RecursionError, ValueError, OverflowError) as error:
-            raise TemplateFailedError("template.syntax") from error
+            raise TemplateFailedError(_not_compiled(error)) from error
         except MemoryError as error:
             raise TemplateFailedError("template.too-large") from error
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self.source = source
 
     def render(self, messages: tuple[tuple[str, str], ...]) -> tuple[Part, ...]:
         """The prompt for a history of (role, text), up to where the assistant begins to speak.
 
+        A text is trimmed where the template trims it. What the template refuses or leaves out is put before
+        what follows it, if that can be: a system text before the first question (Gemma and others know no
+        system), a question that was never answered before the next one (they want an answer to each).
+
         Raises:
-            TemplateFailedError: `template.failed`, `template.too-large`, `template.too-slow`, or
-                `template.lost-text` when it drops, repeats or reorders texts.
+            TemplateFailedError: `template.failed`, `template.undefined` when it needs what GovDesk does not
+                give, `template.forbidden`, `template.refused` when it says so itself, `template.too-large`,
+                `template.too-slow`, or `template.lost-text` when it drops, repeats or reorders texts.
         """
         marks = [f"\ue000{secrets.token_hex(12)}\ue001" for _ in messages]
-        turns = [{"role": role, "content": mark} for (role, _), mark in zip(messages, marks, strict=True)]
+        padded = [f"{_PAD}{mark}{_PAD}" for mark in marks]
+        turns = [{"role": role, "content": text} for (role, _), text in zip(messages, padded, strict=True)]
+        try:
+            return _apart(self._rendered(turns), messages, marks)
+        except TemplateFailedError as error:
+            folded = _folded(turns)
+            if len(folded) == len(turns) or error.code not in {"template.refused", "template.lost-text"}:
+                raise
+        return _apart(self._rendered(folded), messages, marks)
+
+    def opening(self) -> str:
+        """What the template lets the assistant begin with; empty where that cannot be found out."""
+        try:
+            last = self.render((("user", "?"),))[-1]
+        except TemplateFailedError:
+            return ""
+        return last.text if last.special else ""
+
+    def _rendered(self, turns: list[dict[str, str]]) -> str:
         try:
             with _deadline(RENDER_SECONDS):
-                parts = self._template.generate(messages=turns, add_generation_prompt=True, **self._tokens)
-                rendered = _bounded(parts)
-        except TemplateFailedError:
-            raise
+                return _bounded(
+                    self._template.generate(messages=turns, add_generation_prompt=True, **self._tokens)
+                )
         except MemoryError as error:
             raise TemplateFailedError("template.too-large") from error
         except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
                 RecursionError) as error:  # fmt: skip
-            raise TemplateFailedError("template.failed") from error
-        result: list[Part] = []
-        rest = rendered
-        for (_, text), mark in zip(messages, marks, strict=True):
-            before, found, rest = rest.partition(mark)
-            if not found or mark in rest:
-                raise TemplateFailedError("template.lost-text")
-            result += [Part(before, special=True), Part(text, special=False)]
-        result.append(Part(rest, special=True))
-        return tuple(part for part in result if part.text)
+            raise TemplateFailedError(_not_rendered(error)) from error
+
+
+def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The same texts with no system before a question, and no two of the same speaker in a row."""
+    folded: list[dict[str, str]] = []
+    for turn in turns:
+        last = folded[-1] if folded else {}
+        if last.get("role") == turn["role"] or (last.get("role"), turn["role"]) == ("system", "user"):
+            folded[-1] = {"role": turn["role"], "content": last["content"] + _FOLDED + turn["content"]}
+        else:
+            folded.append(turn)
+    return folded
+
+
+def _apart(rendered: str, messages: tuple[tuple[str, str], ...], marks: list[str]) -> tuple[Part, ...]:
+    """The rendered prompt with its texts in place of their marks, each once and in order.
+
+    A system text may stand anywhere: some templates put it before the last question.
+    """
+    if any(rendered.count(mark) != 1 for mark in marks):
+        raise TemplateFailedError("template.lost-text")
+    found = sorted((rendered.index(mark), number) for number, mark in enumerate(marks))
+    spoken = [number for _, number in found if messages[number][0] != "system"]
+    if spoken != sorted(spoken):
+        raise TemplateFailedError("template.lost-text")
+    result: list[Part] = []
+    for _, number in found:
+        before, _, rendered = rendered.partition(marks[number])
+        text = messages[number][1]
+        if before.endswith(_PAD):
+            before = before[: -len(_PAD)]
+        else:
+            text = text.lstrip()
+        if rendered.startswith(_PAD):
+            rendered = rendered[len(_PAD) :]
+        else:
+            text = text.rstrip()
+        cut_after = rendered.startswith(_PAD[0]) and not rendered.startswith(
+            _PAD
+        )  # another text's may follow
+        if cut_after or before.endswith(_PAD[-1]):
+            raise TemplateFailedError("template.lost-text")
+        result += [Part(before, special=True), Part(text, special=False)]
+    result.append(Part(rendered, special=True))
+    return tuple(part for part in result if part.text)
+
+
+def _not_compiled(error: Exception) -> str:
+    """The code for a source that is no template here; of its words, only the name of what is unknown."""
+    unknown = _UNKNOWN.match(str(error)) if isinstance(error, jinja2.TemplateError) else None
+    return f"template.unknown-{unknown[1] or unknown[2]}:{unknown[3]}" if unknown else "template.syntax"
+
+
+def _not_rendered(error: Exception) -> str:
+    match error:
+        case RefusedError():
+            return "template.refused"
+        case SecurityError():
+            return "template.forbidden"
+        case jinja2.UndefinedError():
+            return "template.undefined"
+    return "template.failed"
 
 
 def _bounded(parts: Iterator[str]) -> str:

@@ -1,4 +1,4 @@
-"""`python3 -m installer.setup PURPOSE`: sets the checkout up for run, test, check or gemma."""
+"""`python3 -m installer.setup PURPOSE`: sets the checkout up for run, test, check, peers or gemma."""
 
 import sys
 

@@ -28,6 +28,7 @@ PURPOSES = {
     "run": "what `make run` needs",
     "test": "that, and what the tests need",
     "check": "only what the static checks need: no llama.cpp, no model, no window",
+    "peers": "only what `make bench` measures against, for an environment of its own",
     "backends": "that of `run`, with every processor variant and Vulkan as libraries to load",
     "gemma": "that of `run`, and the second model, which tests/integration/test_second_model.py uses",
 }
@@ -95,7 +96,7 @@ def start_log(log: Path) -> None:
 def missing(purpose: str, venv: Path, commands: Commands) -> list[machine.Missing]:
     """What the machine lacks for a purpose."""
     lacking = [] if (venv / "pyvenv.cfg").exists() else machine.missing_venv_module()
-    if purpose == "check":
+    if purpose in {"check", "peers"}:
         return lacking
     lacking += machine.missing_programs(machine.BUILD_PROGRAMS)
     lacking += machine.missing_libraries(machine.QT_LIBRARIES, machine.library_cache(commands))
@@ -111,6 +112,9 @@ def steps(purpose: str, venv: Path, commands: Commands, report: Report) -> Itera
     cache = cache_folder(os.environ)
     models = Models(CHECKOUT / "models", cache, environment, commands, report)
     yield environment.create_step()
+    if purpose == "peers":
+        yield environment.packages_step("peers", REQUIREMENTS / "peers.txt")
+        return
     yield environment.packages_step("build", REQUIREMENTS / "build.txt")
     yield environment.packages_step("runtime", REQUIREMENTS / "runtime.txt")
     if purpose != "check":

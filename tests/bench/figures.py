@@ -1,22 +1,38 @@
-"""Named figures: printed as a table, written as JSON (name → value, unit)."""
+"""Named figures: printed as a table, written as JSON beside the machine that they are of."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
 class Figures:
-    """What was measured, in order."""
+    """What was measured, in order.
 
-    def __init__(self) -> None:
+    Args:
+        machine: what the figures are of.
+    """
+
+    def __init__(self, machine: Mapping[str, str] | None = None) -> None:
+        self._machine = dict(machine or {})
         self._values: dict[str, tuple[float, str]] = {}
+        self._prefix = ""
+
+    @contextlib.contextmanager
+    def under(self, prefix: str) -> Iterator[None]:
+        """What is added in this block has the prefix before its name."""
+        before, self._prefix = self._prefix, self._prefix + prefix
+        try:
+            yield
+        finally:
+            self._prefix = before
 
     def add(self, name: str, value: float, unit: str) -> None:
         """One figure."""
-        self._values[name] = (value, unit)
+        self._values[self._prefix + name] = (value, unit)
 
     def spread(self, name: str, values: Sequence[float], unit: str) -> None:
         """The median under the name itself; `.min` and `.max` beside it."""
@@ -25,10 +41,12 @@ class Figures:
         self.add(f"{name}.max", max(values), unit)
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:36} {value:12.3f}  {unit}" for name, (value, unit) in self._values.items())
+        width = max((len(name) for name in self._values), default=0)
+        lines = [f"{name:{width}}  {value:12.3f}  {unit}" for name, (value, unit) in self._values.items()]
+        return "\n".join(lines)
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """As JSON: `machine` (name → words) and `figures` (name → value, unit)."""
         path.parent.mkdir(exist_ok=True)
         values = {name: {"value": value, "unit": unit} for name, (value, unit) in self._values.items()}
-        path.write_text(json.dumps(values, indent=1))
+        path.write_text(json.dumps({"machine": self._machine, "figures": values}, indent=1))

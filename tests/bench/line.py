@@ -25,7 +25,7 @@ from govdesk.process.channel import Channel, pair
 from govdesk.sandbox import selftest
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
-from tests.bench.peers import PROMPT
+from tests.bench.peers import PROMPT, long_prompt
 from tests.processes import DirectBroker
 
 
@@ -97,6 +97,12 @@ class WholeLine:
                 ended = event
         assert ended is not None
         return ended.usage.answer_tokens, last - started, ended.text
+
+    def read(self, tokens: int, salt: str) -> float:
+        """Seconds to the first token behind a prompt of about so many tokens that begins with `salt`."""
+        events = self.chat.run_turn(None, long_prompt(tokens, salt), Sampling(max_tokens=2, temperature=0.0))
+        ended = [event for event in events if isinstance(event, Ended)]
+        return ended[0].usage.first_token_seconds
 
     def close(self) -> None:
         """End worker and writer."""

@@ -1,4 +1,7 @@
-"""`make bench`: GovDesk beside its limit and its peer, interleaved in one run, as medians with their spread.
+"""`make bench`: GovDesk beside its limit and its peers, interleaved in one run, as medians with their spread.
+
+    make bench ARGS="--only threads growth"   some sections     (their names: --help)
+    make bench ARGS="--busy"                  each section again with every processor busy elsewhere
 
 Nothing is asserted: machines differ and are noisy. Prints a table and writes build/bench.json.
 """
@@ -6,15 +9,33 @@ Nothing is asserted: machines differ and are noisy. Prints a table and writes bu
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from govdesk import config
-from govdesk.inference import threads
-from tests.bench import decode, redaction, turn
+from tests.bench import busy, decode, growth, load, machine, quality, read_ahead, redaction, turn
+from tests.bench import threads as thread_settings
 from tests.bench.figures import Figures
+
+
+def _turns(figures: Figures, rounds: int) -> None:
+    turn.starting(figures, rounds)
+    turn.stopping(figures, rounds)
+
+
+_SECTIONS: dict[str, Callable[[Figures, int, int], None]] = {
+    "redaction": lambda figures, rounds, _tokens: redaction.measure(figures, rounds),
+    "turn": lambda figures, rounds, _tokens: _turns(figures, rounds),
+    "history": lambda figures, rounds, _tokens: turn.history(figures, rounds),
+    "decode": decode.measure,
+    "threads": thread_settings.measure,
+    "load": lambda figures, rounds, _tokens: load.measure(figures, rounds),
+    "growth": growth.measure,
+    "quality": lambda figures, rounds, _tokens: quality.measure(figures, rounds),
+    "read-ahead": lambda figures, rounds, _tokens: read_ahead.measure(figures, min(rounds, 5)),
+}
+_BOTH_BY_ITSELF = frozenset({"threads"})
+"""Compares settings on an idle and on a busy machine in any case."""
 
 
 def main() -> int:
@@ -22,35 +43,26 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--only", choices=("redaction", "turn", "history", "decode"))
+    parser.add_argument("--only", nargs="+", choices=tuple(_SECTIONS), default=tuple(_SECTIONS))
+    parser.add_argument("--busy", action="store_true", help="again with every processor busy elsewhere")
     parsed = parser.parse_args()
-    figures = Figures()
-    print(
-        f"{_processor()}; {os.cpu_count()} processors, {threads.suitable()} threads for the model; "
-        f"Python {platform.python_version()}, {parsed.rounds} rounds, load {os.getloadavg()[0]:.1f}",
-        flush=True,
-    )
-    if parsed.only in {None, "redaction"}:
-        redaction.measure(figures, parsed.rounds)
-    if parsed.only in {None, "turn"}:
-        turn.starting(figures, parsed.rounds)
-        turn.stopping(figures, parsed.rounds)
-    if parsed.only in {None, "history"}:
-        turn.history(figures, parsed.rounds)
-    if parsed.only in {None, "decode"}:
-        decode.measure(figures, parsed.rounds, parsed.tokens)
+    found = machine.facts()
+    for name, words in found.items():
+        print(f"{name:10} {words}")
+    print(f"{'rounds':10} {parsed.rounds}, of {parsed.tokens} tokens", flush=True)
+    figures = Figures(found)
+    for name in parsed.only:
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        _SECTIONS[name](figures, parsed.rounds, parsed.tokens)
+        if parsed.busy and name not in _BOTH_BY_ITSELF:
+            print(f"measuring {name}, busy …", file=sys.stderr, flush=True)
+            with figures.under("busy."), busy.every_processor():
+                _SECTIONS[name](figures, parsed.rounds, parsed.tokens)
     print(figures)
     target = config.CHECKOUT / "build" / "bench.json"
     figures.write(target)
     print(f"written to {target}")
     return 0
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

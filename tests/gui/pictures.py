@@ -85,13 +85,66 @@ def desk(system_high="UNCLASSIFIED", **more):
     return made
 
 
+def models():
+    from govdesk.domain.models import ModelState
+    from tests.fakes import model_line
+
+    long = "A model with a name that is a good deal longer than any window is wide, which a signer may well give it"
+    return [
+        model_line(fit_words="fits"),
+        model_line(
+            "long",
+            title=long,
+            quantization="Q4_K_M",
+            state=ModelState.NOT_APPROVED,
+            why="Which models may answer here is set by your organisation.",
+            imported=True,
+            chosen=False,
+            size_bytes=42_520_393_472,
+            format_words="fast here: repacked for this processor",
+            fit_words="will not fit: needs 44 GB of 16 GB",
+            highest_marking="SECRET//NOFORN",
+            files=tuple(
+                f"/home/ana/.local/share/govdesk/models/long-2/long-{n:05}-of-00003.gguf" for n in (1, 2, 3)
+            ),
+        ),
+        model_line(
+            "slow",
+            title="Phi 4",
+            quantization="Q5_K_M",
+            imported=True,
+            chosen=False,
+            format_words="works, slower reading",
+            fit_words="slow: about 3 tokens/s",
+        ),
+        model_line(
+            "gone",
+            title="Gemma 3 270M",
+            state=ModelState.MISSING,
+            chosen=False,
+            why="The model file gemma-3-270m.gguf is missing from /usr/share/govdesk/models.",
+        ),
+        model_line(
+            "low",
+            title="Qwen 3",
+            state=ModelState.MARKING,
+            imported=True,
+            chosen=False,
+            why="The model Qwen 3 may see up to UNCLASSIFIED; this workstation holds up to SECRET//NOFORN.",
+        ),
+    ]
+
+
 def draw(folder: Path, scheme: str, scale: str) -> None:
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
-    from govdesk.errors import WorkerError
-    from govdesk.gui import dialogs, theme
+    from govdesk.domain.ids import TurnId
+    from govdesk.domain.models import RefusedLine
+    from govdesk.domain.turn import Cut, OldTurn, TooLong
+    from govdesk.errors import ModelError, WorkerError
+    from govdesk.gui import dialogs, model_dialogs, theme
     from govdesk.gui.window import Window
     from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding
 
@@ -216,6 +269,23 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     until(lambda: not work.page.running)
     save(window, "chat-stopped")
     gate = threading.Event()
+    thoughts = ("The person wants **five lines**.\n\n", "1. Depth counts most.\n", "2. Then cranes, and so ")
+    found = (finding("US_SSN", 2, 10),)
+    made.chat.script = Script(
+        thinking=thoughts, thinking_findings=found, answer=("Vestmouth, for its depth.",), wait_for=gate
+    )
+    work.page.composer.box.setPlainText("Think it over.")
+    work.page.composer.send_button.click()
+    until(lambda: work.page._running is not None and work.page._running.parts)
+    work.page.transcript.views[-1].thinking.toggle.click()
+    save(window, "chat-thinking-open")
+    gate.set()
+    until(lambda: not work.page.running)
+    work.page.transcript.views[-1].thinking.toggle.setFocus()
+    save(window, "chat-thought-open")
+    work.page.transcript.views[-1].thinking.toggle.click()
+    save(window, "chat-thought-closed")
+    gate = threading.Event()
     made.chat.script = Script(answer=(), reading=((920, 2048),), wait_for=gate)
     work.page.composer.box.setPlainText("And the costs?")
     work.page.composer.send_button.click()
@@ -230,6 +300,29 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.composer.send_button.click()
     until(lambda: not work.page.running)
     save(window, "chat-denied")
+    work.page.composer.clear()
+    asked = (
+        "Which harbour should we choose, and why?",
+        "Compare the crane capacity of all three",
+        "And rail?",
+    )
+    oldest = tuple(OldTurn(text, time.time_ns() - 4 * 10**11) for text in (*asked, "Depths", "Tides", "Ice"))
+    full = TooLong(8890, 900, 8192, 256, freed_tokens=1310, oldest=oldest, to_summarise=oldest)
+    made.chat.script = Script(too_long=full)
+    work.page.composer.box.setPlainText("Write all of it up as a report of four pages.")
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    save(window, "chat-full")
+    made.chat.then = Script(answer=("Three harbours were compared; Vestmouth is the deepest.",))
+    made.chat.script = Script(cut=Cut(6, TurnId("any")))
+    work.page.full.summarise.click()
+    until(lambda: len(made.chat.prompts) > 1 and made.chat.summarised and not work.page.running)
+    save(window, "chat-summarised")
+    made.chat.script = Script(too_long=TooLong(9890, 9420, 8192, 256))
+    work.page.composer.box.setPlainText("Far too long.")
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    save(window, "chat-full-alone")
     work.page.composer.clear()
     todo = "Ask again; a new one is started."
     ended = WorkerError("The model's process ended.", kept="What came so far is kept.", todo=todo)
@@ -257,6 +350,53 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
         dialog.open()
         save(dialog, name)
         dialog.reject()
+    window.close()
+
+    made = desk("SECRET//NOFORN", warning="")
+    made.models.lines = models()
+    made.models.refused = [
+        RefusedLine(
+            "old.toml", "model.older", "The manifest of Old has version 1; version 3 was here before."
+        )
+    ]
+    window = enter(made)
+    work = window.workspace
+    work.show_models()
+    until(lambda: work.models.list.count() == 5 and window.tasks.running == 0)
+    save(window, "models")
+    work.models.list.setCurrentRow(1)
+    until(lambda: window.tasks.running == 0)
+    save(window, "models-long-name")
+    made.models.gate = threading.Event()
+    work.models.bring("/media/ana/MODELS")
+    until(lambda: work.models.bar.value() == 100)
+    work.models.bar.setValue(60)
+    save(window, "models-importing")
+    work.models.stop()
+    until(lambda: not work.models.working and window.tasks.running == 0)
+    save(window, "models-stopped")
+    made.models.gate = None
+    made.models.problem = ModelError(
+        "The manifest big.toml is not signed by a key that this workstation trusts.",
+        code="model.manifest-signature",
+        kept="Nothing was imported. Your conversations are unchanged.",
+        todo="Ask whoever gave you the model for a package that is signed for this workstation.",
+    )
+    work.models.bring("/media/ana/MODELS")
+    until(lambda: not work.models.working and window.tasks.running == 0)
+    save(window, "models-refused")
+    for name, dialog in (
+        ("dialog-import", model_dialogs.ImportDialog(made.policy, "", window)),
+        ("dialog-remove-model", model_dialogs.confirm_remove(made.policy, "Llama 3.3 70B Instruct", window)),
+    ):
+        dialog.open()
+        save(dialog, name)
+        dialog.reject()
+    made.models.lines, made.models.refused = [], []
+    work.models.problem.hide()
+    work.models.refresh()
+    until(lambda: work.models.list.count() == 0 and window.tasks.running == 0)
+    save(window, "models-empty")
     window.close()
 
     made = desk("TOP SECRET//SI//NOFORN")

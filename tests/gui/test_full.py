@@ -76,8 +76,8 @@ def labels(view):
 
 def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full, desk):
     page, window, identity = full()
-    desk.chat.script = Script(answer=("Ports were compared.",))
-    desk.chat.then = Script(cut=Cut(4, TurnId("turn1")))
+    desk.chat.then = Script(answer=("Ports were compared.",))
+    desk.chat.script = Script(cut=Cut(4, TurnId("turn1")))
     page.full.summarise.click()
     assert page.composer.prompt == "the third"
     qtbot.waitUntil(lambda: len(desk.chat.prompts) == 2)
@@ -96,7 +96,7 @@ def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full
 @pytest.mark.parametrize("how", [{"outcome": Outcome.FAILED, "answer": ()}, {"answer": ()}])
 def test_without_a_summary_nothing_is_sent(qtbot, full, desk, how):
     page, window, _ = full()
-    desk.chat.script = Script(**how)
+    desk.chat.then = Script(**how)
     page.full.summarise.click()
     settled(qtbot, window)
     qtbot.wait(20)
@@ -159,3 +159,22 @@ def test_the_same_is_said_when_it_is_opened_again(qtbot, enter, desk):
         page.transcript.views[2]
     )
     assert "GovDesk" in labels(page.transcript.views[0])
+
+
+@pytest.mark.parametrize(("width", "height"), [(720, 480), (819, 614), (1280, 720)])
+def test_it_has_room_on_the_smallest_screen(qtbot, full, width, height):
+    page, window, _ = full(replace(FULL, oldest=OLDEST * 4))
+    window.resize(width, height)
+    qtbot.waitUntil(lambda: page.full.height() <= max(90, page.height() * 2 // 5))
+    assert (window.width(), window.height()) == (width, height)  # nothing asks for more
+    for part in (page.full, page.composer, page.composer.box):
+        corner = part.mapTo(window, part.rect().bottomRight())
+        assert window.rect().contains(corner)
+    assert page.full.geometry().bottom() < page.composer.geometry().top()
+    for way in (page.full.drop, page.full.summarise, page.full.shorten):
+        way.setFocus()
+        page.full.ensureWidgetVisible(way)
+        top = way.mapTo(page.full.viewport(), way.rect().topLeft())
+        assert page.full.viewport().rect().contains(top)
+    if height >= 614:
+        assert page.full.what.height() >= page.full.what.heightForWidth(page.full.what.width())

@@ -176,3 +176,19 @@ def test_a_short_passphrase_is_refused_with_its_reason(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "15" in done.stderr
     assert not (tmp_path / "home" / "keys.json").exists()
+
+
+def test_a_shaped_answer_repeats_and_its_seed_is_on_record(profile: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"wet": {"type": "boolean"}}, "required": ["wet"]}')
+    asked = ("--json-schema", str(schema), "--preset", "creative", "Is the sea wet? Answer as JSON.")
+    first = _ask(profile, *asked)
+    assert json.loads(str(first["text"])) in ({"wet": True}, {"wet": False})
+    numbers = first["sampling"]
+    assert isinstance(numbers, dict)
+    [intent] = [r for r in records(profile) if r["object"] == first["turn"] and r["event"] == "turn.intent"]
+    assert intent["fields"]["sampling"] == numbers
+    free = ("--preset", "creative", "--temperature", "1", "Write a line about the sea.")
+    once = _ask(profile, *free)
+    seed = str(once["sampling"]["seed"])  # type: ignore[index]
+    assert _ask(profile, "--seed", seed, *free)["text"] == once["text"]

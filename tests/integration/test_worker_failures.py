@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from govdesk import config
-from govdesk.domain.frames import FromWorker
+from govdesk.domain.frames import FromWorker, Tune, Tuned
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Role, Sampling
 from govdesk.errors import WorkerError
-from govdesk.inference import catalogue
+from govdesk.inference.manifest import read_manifest
+from govdesk.inference.store import Model, models_of
 from govdesk.inference.supervisor import Supervisor
 from govdesk.process import environment
 from govdesk.process.channel import Channel
@@ -33,10 +35,10 @@ LONG = Sampling(max_tokens=400, temperature=0.0)
 STORY = ((Role.USER, "Write a long story about a harbour."),)
 
 
-def _model() -> catalogue.Model:
+def _model() -> Model:
     trust = ((config.RESOURCES / "policy" / "trust" / "development-signing.pem").read_text(),)
-    manifest = catalogue.read_manifest(config.MODELS / "smollm2-135m-instruct.toml", trust)
-    return catalogue.Model(manifest, config.MODELS / manifest.file)
+    manifest = read_manifest(config.MODELS / "smollm2-135m-instruct.toml", trust)
+    return models_of(manifest, config.MODELS)[0]
 
 
 class BreakingBroker(DirectBroker):
@@ -197,7 +199,7 @@ def test_memory_comes_back_when_a_worker_is_stopped(lines: list[Line]) -> None:
     process = line.broker.process
     assert process is not None
     held = _memfds(process.pid)
-    assert sum(held) > 0.9 * _model().manifest.bytes  # the model's tensors are mapped from a memfd
+    assert sum(held) > 0.9 * _model().variant.bytes  # the model's tensors are mapped from a memfd
     line.supervisor.stop()
     assert process.returncode is not None
     assert not Path(f"/proc/{process.pid}").exists()  # reaped: its memory is the system's again
@@ -223,3 +225,38 @@ def _memfds(pid: int) -> list[int]:
             start, end = line.split()[0].split("-")
             sizes.append(int(end, 16) - int(start, 16))
     return sizes
+
+
+def test_it_measures_itself_and_a_question_is_answered_as_before(lines: list[Line]) -> None:
+    line = _line(lines, "nothing")
+    short = Sampling(max_tokens=8, temperature=0.0)
+    line.supervisor.model()
+    tuned = line.supervisor.tune(Tune(turn="x", threads=(1, 2), batch_threads=(1, 2, 999), milliseconds=9000))
+    assert tuned is not None
+    asked = {(timing.reading, timing.threads) for timing in tuned.timings}
+    assert asked <= {(False, 1), (False, 2), (True, 1), (True, 2)}
+    assert asked
+    line.ask(short)
+    first = line.text
+    fresh = _line(lines, "nothing")
+    fresh.ask(short)
+    assert fresh.text == first  # nothing of it is left in the context
+
+
+def test_measuring_gives_way_to_a_question(lines: list[Line]) -> None:
+    line = _line(lines, "nothing")
+    line.supervisor.model()
+    found: list[Tuned | None] = []
+    order = Tune(turn="x", threads=(2, 1), batch_threads=(2, 1), milliseconds=60_000)
+    measuring = threading.Thread(target=lambda: found.append(line.supervisor.tune(order)))
+    measuring.start()
+    assert line.ask(Sampling(max_tokens=4, temperature=0.0)).reason == "length"
+    measuring.join(30)
+    assert found
+
+
+def test_nothing_is_measured_where_something_was_read(lines: list[Line]) -> None:
+    line = _line(lines, "nothing")
+    line.ask(Sampling(max_tokens=4, temperature=0.0))
+    tuned = line.supervisor.tune(Tune(turn="x", threads=(1,), batch_threads=(1,), milliseconds=1000))
+    assert tuned is not None and tuned.timings == () and not tuned.complete

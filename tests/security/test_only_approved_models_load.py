@@ -19,12 +19,15 @@ import pytest
 from govdesk import config, crypto
 from govdesk.app.rules import covers
 from govdesk.domain.ids import RecordSeq
+from govdesk.domain.models import ImportProgress
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import GovDeskError, ModelError
-from govdesk.inference import catalogue, manifest, store
+from govdesk.inference import catalogue, importing, manifest, store
+from govdesk.inference.media import Package
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox import selftest
-from tests import gguf_files
+from tests import gguf_files, packages
+from tests.packages import Medium, shelf
 from tests.processes import DirectBroker
 from tests.tiny_models import tiny_bytes, tiny_model
 
@@ -326,3 +329,182 @@ def test_a_template_that_is_not_the_manifests_is_refused(tmp_path: Path, model_f
     assert [entry.event for entry in records] == [Event.MODEL_LOAD, Event.SELF_TEST, Event.WORKER_FAILURE]
     assert broker.process is not None
     assert broker.process.returncode is not None
+
+
+class Arrival:
+    """A package on a medium, and an empty profile that would take it."""
+
+    def __init__(self, path: Path) -> None:
+        self.medium = Medium(path / "medium", version=2).write()
+        self.own = path / "models"
+        self.approved = [self.medium.digest()]
+        self.file = self.medium.file()
+
+    def bring(self, watch: Callable[[ImportProgress], None] = lambda _: None) -> None:
+        here = shelf(self.own, *self.approved)
+        with Package(self.medium.folder, (packages.PUBLIC,)) as package:
+            variants = here.importable(package)
+            importing.import_package(package, here.own, variants, watch, lambda: False)
+
+    def visible(self) -> list[Path]:
+        return [path for path in self.own.glob("*") if not path.name.startswith(".")]
+
+
+def _unsigned_package(arrival: Arrival) -> None:
+    arrival.medium.signature.unlink()
+
+
+def _package_of_a_stranger(arrival: Arrival) -> None:
+    arrival.medium.private = packages.STRANGER
+    arrival.medium.sign()
+
+
+def _package_signed_as_a_policy(arrival: Arrival) -> None:
+    arrival.medium.sign(context=b"govdesk policy v1")
+
+
+def _changed_manifest(arrival: Arrival) -> None:
+    arrival.medium.manifest.write_text(arrival.medium.manifest.read_text().replace("SSIFIED", "SSIFIED "))
+
+
+def _endless_manifest(arrival: Arrival) -> None:
+    os.truncate(arrival.medium.manifest, 2**40)
+
+
+def _linked_manifest(arrival: Arrival) -> None:
+    target = arrival.medium.manifest.rename(arrival.medium.folder / "elsewhere")
+    arrival.medium.manifest.symlink_to(target)
+
+
+def _linked_signature(arrival: Arrival) -> None:
+    target = arrival.medium.signature.rename(arrival.medium.folder / "elsewhere")
+    arrival.medium.signature.symlink_to(target)
+
+
+def _linked_file(arrival: Arrival) -> None:
+    arrival.file.symlink_to(arrival.file.rename(arrival.medium.folder / "elsewhere"))
+
+
+def _device_in_its_place(arrival: Arrival) -> None:
+    arrival.file.unlink()
+    os.mkfifo(arrival.file)
+
+
+def _folder_for_a_file(arrival: Arrival) -> None:
+    arrival.file.unlink()
+    arrival.file.mkdir()
+
+
+def _endless_file(arrival: Arrival) -> None:
+    os.truncate(arrival.file, 2**40)
+
+
+def _cut_file(arrival: Arrival) -> None:
+    os.truncate(arrival.file, arrival.file.stat().st_size - 1)
+
+
+def _one_bit_of_the_file(arrival: Arrival) -> None:
+    _flip(arrival.file, MIDDLE)
+
+
+def _older_version(arrival: Arrival) -> None:
+    arrival.own.mkdir()
+    (arrival.own / "versions.json").write_text('{"versions":{"tiny":3}}')
+
+
+def _hostile_gguf(arrival: Arrival) -> None:
+    """Signed by mistake, and still not let through: the validator comes before native code."""
+    content = arrival.medium.variants["F16"][0]
+    arrival.medium.variants = {"F16": (content[:8] + b"\xff" * 16 + content[24:],)}
+    arrival.medium.write()
+
+
+@pytest.mark.parametrize(
+    ("smuggle", "code"),
+    [
+        (_unsigned_package, "model.manifest"),
+        (_package_of_a_stranger, "model.manifest-signature"),
+        (_package_signed_as_a_policy, "model.manifest-signature"),
+        (_changed_manifest, "model.manifest-signature"),
+        (_endless_manifest, "model.manifest-size"),
+        (_linked_manifest, "model.manifest"),
+        (_linked_signature, "model.manifest"),
+        (_linked_file, "model.missing"),
+        (_device_in_its_place, "model.not-a-file"),
+        (_folder_for_a_file, "model.not-a-file"),
+        (_endless_file, "model.size"),
+        (_cut_file, "model.size"),
+        (_one_bit_of_the_file, "model.digest"),
+        (_older_version, "model.older"),
+        (_hostile_gguf, "gguf.counts"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_what_is_smuggled_in_on_a_medium_is_refused_and_leaves_nothing(
+    tmp_path: Path, smuggle: Callable[[Arrival], None], code: str
+) -> None:
+    arrival = Arrival(tmp_path)
+    smuggle(arrival)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ModelError) as caught:
+        arrival.bring()
+    assert caught.value.code == code
+    assert caught.value.kept
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [path.name for path in arrival.visible()] == (
+        ["versions.json"] if smuggle is _older_version else []
+    )
+    leftovers = [path for path in arrival.own.rglob("*.gguf*") if path.stat().st_size]
+    assert leftovers == [], "nothing of what was refused takes room"
+
+
+def test_an_import_without_tricks_is_taken(tmp_path: Path) -> None:
+    arrival = Arrival(tmp_path)
+    arrival.bring()
+    assert [path.name for path in arrival.visible()] == ["tiny-2"]
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "longer", "replaced"])
+def test_a_file_that_changes_while_it_is_imported_is_refused(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "PIECE_BYTES", 16 * 1024)
+    monkeypatch.setattr(importing, "_TELL_SECONDS", 0.0)
+    arrival = Arrival(tmp_path)
+    size = arrival.file.stat().st_size
+
+    def change(progress: ImportProgress) -> None:
+        if progress.done_bytes > 40_000 and arrival.file.exists():
+            if how == "changed":
+                _patch(arrival.file, size - 100, b"\x55" * 100)
+            elif how == "cut":
+                os.truncate(arrival.file, 50_000)
+            elif how == "longer":
+                with arrival.file.open("ab") as file:
+                    file.write(b"x")
+            else:  # a new file under the name: the one that was opened is read to its end
+                arrival.file.unlink()
+
+    if how == "replaced":
+        arrival.bring(change)
+        assert [path.name for path in arrival.visible()] == ["tiny-2"]
+        return
+    with pytest.raises(ModelError) as caught:
+        arrival.bring(change)
+    assert (
+        caught.value.code
+        == {"changed": "model.digest", "cut": "model.changed", "longer": "model.changed"}[how]
+    )
+    assert arrival.visible() == []
+
+
+def test_a_name_cannot_lead_out_of_the_profile(tmp_path: Path) -> None:
+    """Names become folders and files: a signer's mistake does not write elsewhere."""
+    for name in ("../../evil", "/tmp/evil", ".hidden", "a/b"):
+        arrival = Arrival(tmp_path / str(len(name)))
+        text = arrival.medium.manifest.read_text().replace('name = "tiny"', f'name = "{name}"')
+        arrival.medium.manifest.write_text(text)
+        arrival.medium.sign()
+        with pytest.raises(ModelError) as caught:
+            arrival.bring()
+        assert caught.value.code == "model.manifest-shape"

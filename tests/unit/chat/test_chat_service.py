@@ -23,6 +23,7 @@ from govdesk.domain.turn import (
     Released,
     Role,
     Sampling,
+    Thinking,
     Usage,
 )
 from govdesk.errors import AuditClosedError, BugError, DiskFullError, UsageError, WorkerError
@@ -134,6 +135,7 @@ class Inference:
     cancelled: bool = False
     left: bool = False
     seen: tuple[tuple[Role, str], ...] = ()
+    sampling: Sampling | None = None
 
     def model(self) -> ModelInfo:
         return MODEL
@@ -147,6 +149,7 @@ class Inference:
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         self.log.steps.append("inference")
         self.seen, self.conversation = history, conversation
+        self.sampling = sampling
         try:
             yield Reading(1, 1)
             for piece in self.pieces:
@@ -155,7 +158,7 @@ class Inference:
                     return
                 if isinstance(piece, BaseException):
                     raise piece
-                yield Piece(str(piece))
+                yield piece if isinstance(piece, Piece) else Piece(str(piece))
             yield self.stopped
         except GeneratorExit:
             self.left = True
@@ -169,6 +172,9 @@ class Inference:
 class Store:
     log: Log
     rows: dict[str, list[str]] = field(default_factory=dict)
+    thoughts: dict[str, list[str]] = field(default_factory=dict)
+    thinking: dict[str, Thinking] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     prompts: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     open: tuple[TurnId, ...] = ()
@@ -187,6 +193,7 @@ class Store:
         self.log.steps.append("store prompt")
         self.prompts.append(prompt)
         self.rows[turn] = []
+        self.thoughts[turn] = []
 
     def append_answer(self, turn: TurnId, text: str) -> None:
         if self.appends_that_fail:
@@ -195,12 +202,21 @@ class Store:
         self.log.steps.append("store answer")
         self.rows[turn].append(text)
 
-    def finish_turn(self, turn, outcome, findings, model, usage, record, now_utc_ns, code="") -> None:
+    def append_thinking(self, turn: TurnId, text: str) -> None:
+        if self.appends_that_fail:
+            self.appends_that_fail -= 1
+            raise self.append_error
+        self.thoughts[turn].append(text)
+
+    def finish_turn(
+        self, turn, outcome, findings, model, usage, record, now_utc_ns, code="", thinking=None
+    ) -> None:
         if self.finish_error is not None:
             raise self.finish_error
         self.log.steps.append("store outcome")
         assert turn not in self.outcomes
         self.outcomes[turn] = outcome
+        self.codes[turn], self.thinking[turn] = code, thinking
 
     def unfinished_turns(self) -> tuple[TurnId, ...]:
         return self.open

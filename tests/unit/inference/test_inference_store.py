@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.inference import store
+from govdesk.inference import machine_memory, store
+from govdesk.inference.machine_memory import MachineMemory
 from govdesk.inference.manifest import Manifest, read_manifest
 from tests.tiny_models import tiny_parts
 from tests.unit.inference.manifests import TRUST, refused, write
@@ -60,3 +61,17 @@ def test_a_file_of_another_size_is_not_even_copied(tmp_path: Path) -> None:
     model = small_model(tmp_path)
     model.path.write_bytes(model.path.read_bytes() + b"x")
     assert refused(lambda: store.open_verified(model)).code == "model.size"
+
+
+@pytest.mark.parametrize("free", [1000, 1_000_000])
+def test_what_has_no_room_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """Before it is copied when the file alone is too large; after it when there is no room for a context."""
+    model = small_model(tmp_path)
+    monkeypatch.setattr(machine_memory, "read", lambda: MachineMemory(16 * 2**30, free))
+    before = len(os.listdir("/proc/self/fd"))
+    error = refused(lambda: store.open_verified(model))
+    assert error.code == "model.memory"
+    assert "of 16 GB are free" in error.explain()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -174,6 +174,15 @@ def _text_without_end(worker: Worker, turn: str) -> None:
     worker.send(AnswerPiece(turn=turn, text="a" * 8 * 513, tokens=1), done(turn))
 
 
+def _thinking_after_the_answer(worker: Worker, turn: str) -> None:
+    worker.read(turn)
+    worker.send(
+        AnswerPiece(turn=turn, text="a", tokens=1),
+        AnswerPiece(turn=turn, text="b", tokens=1, thinking=True),
+        done(turn),
+    )
+
+
 def _empty_piece(worker: Worker, turn: str) -> None:
     worker.read(turn)
     worker.send(AnswerPiece(turn=turn, text="", tokens=1), done(turn))
@@ -184,7 +193,7 @@ GARBAGE = [value for name, value in sorted(globals().items()) if name.startswith
     "piece_before_reading", "done_before_reading", "progress_after_piece", "progress_that_stands_still",
     "progress_past_the_context", "progress_that_moves_its_goal", "loads_again", "unknown_reason",
     "counts_past_every_record", "counts_past_the_context", "counts_past_the_limit", "pieces_without_end",
-    "tokens_without_end", "text_without_end", "empty_piece",
+    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer",
 }]  # fmt: skip
 
 
@@ -209,7 +218,7 @@ def test_garbage_is_explained_and_the_next_turn_works(
 
 
 def test_there_are_enough_kinds_of_garbage() -> None:
-    assert len(GARBAGE) == 21
+    assert len(GARBAGE) == 22
 
 
 @pytest.mark.parametrize(

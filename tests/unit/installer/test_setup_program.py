@@ -75,6 +75,7 @@ def test_the_steps_of_each_purpose(commands, report, tmp_path):
     assert names("test", commands, report, tmp_path) == [*run, "dev"]
     assert names("gemma", commands, report, tmp_path) == [*run, "model-gemma-3-270m"]
     assert names("check", commands, report, tmp_path) == ["venv", "build", "runtime", "checkout", "dev"]
+    assert names("peers", commands, report, tmp_path) == ["venv", "peers"]
 
 
 def test_what_the_machine_must_have_depends_on_the_purpose(commands, monkeypatch, tmp_path):
@@ -85,6 +86,7 @@ def test_what_the_machine_must_have_depends_on_the_purpose(commands, monkeypatch
     monkeypatch.setattr(machine, "missing_libraries", lambda needed, cache: [])
     look = lambda purpose: {item.name for item in program.missing(purpose, tmp_path, commands)}  # noqa: E731
     assert look("check") == set()
+    assert look("peers") == set()
     assert look("run") == {"cc", "c++", "x"}
     assert look("test") == look("run") | {"strace"}
 

@@ -25,6 +25,8 @@ TABLES = {
 def shown(value):
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.redaction import Finding, Operator
-from govdesk.domain.turn import Conversation, ModelInfo, Outcome, Role, Usage
+from govdesk.domain.turn import Conversation, ModelInfo, Outcome, Role, Thinking, Usage
 from govdesk.errors import BugError, UnreadableError, UsageError
 from govdesk.storage.conversations import EncryptedConversations, storable
 from govdesk.storage.database import Database
@@ -272,3 +272,28 @@ def test_the_code_of_a_turns_end_is_stored_with_its_answer(store):
     asked, answer = store.messages(conversation)
     assert asked.code == ""
     assert answer.code == "context.full"
+
+
+def test_what_a_model_thought_is_beside_its_answer_and_not_in_the_index(store, database):
+    conversation = store.create("c", "", 1)
+    store.begin_turn(conversation, TurnId("a"), "q", (), "", "", 1)
+    store.append_thinking(TurnId("a"), "quagmire ")
+    store.append_thinking(TurnId("a"), "")
+    store.append_answer(TurnId("a"), "An answer.")
+    store.append_thinking(TurnId("a"), "\0thoughts")
+    _, streaming = store.messages(conversation)
+    assert (streaming.text, streaming.thinking.text) == ("An answer.", "quagmire \0thoughts")
+    thinking = Thinking("what the store was told before", (FINDING,), 12.5)
+    store.finish_turn(TurnId("a"), Outcome.COMPLETED, (), None, Usage(), RecordSeq(1), 2, "end", thinking)
+    asked, answer = store.messages(conversation)
+    assert answer.text == "An answer." and answer.findings == ()
+    assert answer.thinking == Thinking("quagmire \0thoughts", (FINDING,), 12.5)
+    assert asked.thinking == Thinking()
+    assert store.search("quagmire") == () and len(store.search("answer")) == 1
+    database.check()
+
+
+def test_an_answer_without_thinking_has_none(store):
+    conversation = store.create("c", "", 1)
+    say(store, conversation, "a", "q", "answer")
+    assert [message.thinking for message in store.messages(conversation)] == [Thinking(), Thinking()]

@@ -4,12 +4,20 @@ import stat
 
 import pytest
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ConversationId, TurnId
+from govdesk.domain.turn import Cut
 from govdesk.errors import CorruptDatabaseError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.drafts import EncryptedDrafts
-from govdesk.storage.migrations import MIGRATIONS, m001_history, m002_draft
+from govdesk.storage.migrations import (
+    MIGRATIONS,
+    m001_history,
+    m002_draft,
+    m003_prompt_states,
+    m004_thinking,
+    m005_what_the_model_saw,
+)
 
 NEXT = len(MIGRATIONS) + 1
 
@@ -61,6 +69,77 @@ def test_m002_draft(path, key):
         ]
         assert "code" in {column.name for column in sql.table("turns").columns}
     assert EncryptedDrafts(database).kept() is None
+    database.close()
+
+
+def test_m003_prompt_states(path, key):
+    """The key of a state goes with its conversation, and is a whole one."""
+    assert MIGRATIONS[2] is m003_prompt_states
+    Database.create(path, key, (m001_history, m002_draft)).close()
+    database = Database.open(path, key, (m001_history, m002_draft, m003_prompt_states))
+    insert = "INSERT INTO prompt_states VALUES (1, ?, 'f', x'', 1, 1, 1, 1)"
+    with database.writing() as sql:
+        assert sql.table("prompt_states").strict
+        sql.execute("INSERT INTO conversations VALUES (1, 'c', 't', '', 1, 1)")
+        sql.execute(insert, (bytes(32),))
+    with pytest.raises(Exception, match="refused a statement"), database.writing() as sql:
+        sql.execute("UPDATE prompt_states SET key = ?", (bytes(31),))
+    with database.writing() as sql:
+        sql.execute("DELETE FROM conversations")
+        assert sql.table("prompt_states").count == 0
+    database.close()
+
+
+def test_m005_what_the_model_saw(path, key):
+    """A turn from before was given everything."""
+    assert m005_what_the_model_saw in MIGRATIONS
+    database = Database.create(path, key, (m001_history, m002_draft))
+    with database.writing() as sql:
+        sql.execute("INSERT INTO conversations VALUES (1, 'c', 't', '', 1, 1)")
+        sql.execute("INSERT INTO title_index (rowid, title) VALUES (1, 't')")
+        sql.execute(
+            "INSERT INTO turns (id, conversation, begun_utc_ns, marking, policy) VALUES ('t',1,1,'','')"
+        )
+        sql.execute("INSERT INTO messages VALUES (1, 1, 'user', 'kept', '[]', 1)")
+        sql.execute("INSERT INTO message_index (rowid, text) VALUES (1, 'kept')")
+    database.close()
+    database = Database.open(path, key)
+    (message,) = EncryptedConversations(database).messages(ConversationId("c"))
+    assert message.cut == Cut()
+    store = EncryptedConversations(database)
+    store.begin_turn(ConversationId("c"), TurnId("s"), "p", (), "", "", 2, Cut(1, TurnId("s")))
+    assert [one.cut for one in store.messages(ConversationId("c"))[1:]] == [Cut(1, TurnId("s"))] * 2
+    with pytest.raises(Exception, match="refused a statement"):
+        store.begin_turn(ConversationId("c"), TurnId("u"), "p", (), "", "", 2, Cut(-1))
+    database.close()
+
+
+def test_m004_thinking(path, key):
+    assert m004_thinking in MIGRATIONS
+    database = Database.create(path, key, (m001_history, m002_draft))
+    with database.writing() as sql:
+        sql.execute(
+            "INSERT INTO conversations (id, title, marking, created_utc_ns, updated_utc_ns)"
+            " VALUES ('c', 'c', '', 1, 1)"
+        )
+        sql.execute(
+            "INSERT INTO turns (id, conversation, begun_utc_ns, marking, policy) VALUES ('t', 1, 1, '', '')"
+        )
+        sql.execute(
+            "INSERT INTO messages (turn, role, text, findings, created_utc_ns)"
+            " VALUES (1, 'assistant', '', '[]', 1)"
+        )
+        sql.execute("INSERT INTO message_index (rowid, text) VALUES (1, '')")
+        sql.execute("INSERT INTO title_index (rowid, title) VALUES (1, 'c')")
+        sql.execute("INSERT INTO answer_parts (turn, text) VALUES (1, 'an older part')")
+    database.close()
+    database = Database.open(path, key, (m001_history, m002_draft, m004_thinking))
+    with database.reading() as sql:
+        assert sql.execute(
+            "SELECT thinking, thinking_findings, thinking_seconds FROM messages"
+        ).fetchall() == [("", "[]", 0.0)]
+        assert sql.execute("SELECT text, thinking FROM answer_parts").fetchall() == [("an older part", 0)]
+    database.check()
     database.close()
 
 

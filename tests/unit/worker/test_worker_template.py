@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -66,26 +67,140 @@ def test_a_text_that_is_lost_repeated_or_reordered(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source",
+    ("source", "code"),
     [
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.__class__.__init__.__globals__ }}",
-        "{{ (messages|attr('__class__')).__mro__ }}",
-        "{{ messages.append(1) }}",
-        "{{ namespace.__init__.__globals__['os'] }}",
-        "{{ '{0.__class__}'.format(1) }}",
-        "{{ ('%s' % 1) }}",
-        "{{ self.__init__.__globals__ }}",
-        "{{ lipsum() }}",
-        "{% include '/etc/passwd' %}",
-        "{% import 'os' as os %}",
-        "{{ raise_exception('no') }}",
-        "{{ 1 / 0 }}",
-        "{{ messages[9].content.x }}",
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "forbidden"),
+        ("{{ messages.__class__.__init__.__globals__ }}", "forbidden"),
+        ("{{ (messages|attr('__class__')).__mro__ }}", "forbidden"),
+        ("{{ messages.append(1) }}", "forbidden"),
+        ("{{ namespace.__init__.__globals__['os'] }}", "forbidden"),
+        ("{{ strftime_now.__globals__['os'] }}", "forbidden"),
+        ("{{ self.__init__.__globals__ }}", "forbidden"),
+        ("{{ '{0.__class__}'.format(1) }}", "failed"),
+        ("{{ '{!r}'.format('a') }}", "failed"),
+        ("{{ '{a}'.format(a=1) }}", "failed"),
+        ("{{ ('%s' % 1) }}", "failed"),
+        ("{{ 1 / 0 }}", "failed"),
+        ("{{ {1: 2} | tojson(indent=900000) }}", "failed"),
+        ("{{ namespace(x=1) | tojson }}", "failed"),
+        ("{{ 'a' | indent(900000) }}", "failed"),
+        ("{{ 'a' | indent('b' * 60000) }}", "failed"),
+        ("{{ strftime_now('%1000000000d') }}", "failed"),
+        ("{{ strftime_now('%Z') }}", "failed"),
+        ("{{ strftime_now('a' * 60000) }}", "failed"),
+        ("{{ lipsum() }}", "undefined"),
+        ("{{ tools[0].name }}", "undefined"),
+        ("{{ messages[9].content.x }}", "undefined"),
+        ("{{ raise_exception('no') }}", "refused"),
+        ("{{ raise_exception() }}", "refused"),
     ],
 )
-def test_what_leads_out_of_the_sandbox_or_into_an_error_fails(source: str) -> None:
-    assert _code(source + PLAIN) == "template.failed"
+def test_what_leads_out_of_the_sandbox_or_into_an_error_fails(source: str, code: str) -> None:
+    assert _code(source + PLAIN) == f"template.{code}"
+
+
+@pytest.mark.parametrize(
+    ("source", "unknown"),
+    [
+        ("{% nothing %}", "tag:nothing"),
+        ("{% trans %}x{% endtrans %}", "tag:trans"),
+        ("{% include '/etc/passwd' %}", "tag:include"),
+        ("{% import 'os' as os %}", "tag:import"),
+        ("{% from 'os' import path %}", "tag:from"),
+        ("{% extends 'x' %}", "tag:extends"),
+        ("{{ 1|urlize }}", "filter:urlize"),
+        ("{{ 1 is such }}", "test:such"),
+    ],
+)
+def test_what_jinja_does_not_know_here_is_named(source: str, unknown: str) -> None:
+    with pytest.raises(TemplateFailedError) as caught:
+        ChatTemplate(source + PLAIN, "", "")
+    assert caught.value.code == f"template.unknown-{unknown}"
+
+
+@pytest.mark.parametrize("name", ["a" * 25, "a" * 5000, "Päss", "A"])
+def test_a_long_or_strange_name_is_not_said(name: str) -> None:
+    with pytest.raises(TemplateFailedError) as caught:
+        ChatTemplate("{% " + name + " %}", "", "")
+    assert caught.value.code == "template.syntax"
+
+
+def _text(source: str, history: tuple[tuple[str, str], ...] = (("user", "x"),)) -> str:
+    template = ChatTemplate(source, "<s>", "</s>", lambda: date(2026, 3, 9))
+    return "".join(part.text for part in template.render(history))
+
+
+def test_what_chat_templates_use_beyond_jinja() -> None:
+    assert _text("{{ strftime_now('%d %b %Y, %-d %B') }}" + PLAIN).startswith("09 Mar 2026, 9 March<")
+    assert _text("{{ strftime_now('%H:%M') }}" + PLAIN).startswith("00:00<")  # the same prompt all day
+    loop = "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% if i == 3 %}{% break %}{% endif %}"
+    assert _text(loop + "{% endfor %}" + PLAIN).startswith("023<")
+    assert _text("{% generation %}a{{ 1 }}{% endgeneration %}" + PLAIN).startswith("a1<")
+    assert _text("{{ {'é<': \"'\", 'a': [1]} | tojson }}" + PLAIN).startswith('{"é<": "\'", "a": [1]}<|user')
+    assert _text("{{ [1] | tojson(indent=1, ensure_ascii=true) }}" + PLAIN).startswith("[\n 1\n]<")
+    assert _text("{{ 'a\nb' | indent(2, first=true) }}" + PLAIN).startswith("  a\n  b<")
+
+
+def test_format_has_plain_fields() -> None:
+    assert _text("{{ '<eos{}>'.format(':x') }}{{ '{1}{0}{{}}'.format('a', 2) }}" + PLAIN).startswith(
+        "<eos:x>2a{}<"
+    )
+
+
+@pytest.mark.parametrize("filter_", ["trim", "string|trim", "trim|string"])
+def test_a_text_is_trimmed_where_the_template_trims(filter_: str) -> None:
+    source = "{% for m in messages %}[{{ m.content|" + filter_ + " }}]{% endfor %}"
+    assert _text(source, (("user", "\n a b\t "), ("user", "  "))) == "[a b][]"
+    assert _text(PLAIN, (("user", " a "),)) == "<|user|> a <|end|><|assistant|>"
+    assert _text("{{ messages[0].content.lstrip() }}", (("user", " a "),)) == "a "
+    assert _text("{{ messages[0].content.rstrip() }}", (("user", " a "),)) == " a"
+    assert _text(" {{ messages[0].content }} ", (("user", " a "),)) == "  a  "
+
+
+REFUSES = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + PLAIN
+LEAVES_OUT = (
+    "{% for m in messages if m.role != 'system' %}<|{{ m.role }}|>{{ m.content|trim }}<|end|>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("source", [REFUSES, LEAVES_OUT], ids=["refused", "left out"])
+def test_a_system_text_goes_before_the_first_question_where_there_is_no_system(source: str) -> None:
+    parts = ChatTemplate(source, "", "").render((("system", "<|end|>"), *HISTORY))
+    assert [(part.text, part.special) for part in parts[:5]] == [
+        ("<|user|>", True), ("<|end|>", False), ("\n\n", True), ("one", False), ("<|end|><|assistant|>", True)
+    ]  # fmt: skip
+
+
+ALTERNATES = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception() }}{% endif %}"
+    "<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+)
+
+
+def test_a_question_that_was_never_answered_goes_before_the_next_one_where_each_must_be() -> None:
+    history = (("system", "S"), ("user", "one"), ("user", "two"), ("assistant", "A"), ("user", "three"))
+    assert (
+        _text(ALTERNATES, history)
+        == "<|user|>S\n\none\n\ntwo<|end|><|assistant|>A<|end|><|user|>three<|end|>"
+    )
+    assert "<|user|>one<|end|><|assistant|><|user|>two" in _text(
+        PLAIN, history
+    )  # elsewhere it stays what it is
+    assert _code(ALTERNATES, (("assistant", "a"), ("user", "b"))) == "template.refused"
+
+
+def test_a_system_text_may_stand_before_the_last_question() -> None:
+    source = (
+        "{% for m in messages if m.role != 'system' %}"
+        "{% if loop.last %}[{{ messages[0].content }}]{% endif %}{{ m.content }}{% endfor %}"
+    )
+    assert _text(source, (("system", "S"), *HISTORY)) == "onetwo[S]three"
+
+
+def test_what_is_refused_without_a_system_is_refused() -> None:
+    assert _code("{{ raise_exception('no') }}" + PLAIN, (("system", "s"), *HISTORY)) == "template.refused"
+    assert _code(REFUSES, (("system", "s"),)) == "template.refused"
+    assert _code(REFUSES, (("system", "s"), ("assistant", "a"))) == "template.refused"
 
 
 @pytest.mark.parametrize(
@@ -111,10 +226,8 @@ def test_what_is_not_for_templates_is_nothing(expression: str) -> None:
         "{{ 'a' * 3000000000 }}",
         "{{ [1] * 3000000000 }}",
         "{{ 3000000000 * messages[0].content }}",
-        "{{ 'a'.center(1000000000) }}",
-        "{{ 'a'.ljust(1000000000) }}",
-        "{{ 'a'.zfill(1000000000) }}",
         "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{0:{1}}'.format(1, 1000000000) }}",
         "{{ '%1000000000d' % 1 }}",
         "{% set ns = namespace(x=3) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
         "{{ range(100000000) }}",
@@ -124,11 +237,16 @@ def test_what_makes_much_of_little_fails(source: str) -> None:
     assert _code(source + PLAIN) == "template.failed"
 
 
-@pytest.mark.parametrize(
-    "name", ["center(9)", "format(1)", "indent(9)", "wordwrap(1)", "urlize", "pprint", "random"]
-)
+@pytest.mark.parametrize("name", ["center(9)", "format(1)", "wordwrap(1)", "urlize", "pprint", "random"])
 def test_a_filter_that_no_template_needs_is_absent(name: str) -> None:
-    assert _code("{{ 'a'|" + name + " }}" + PLAIN) == "template.syntax"
+    assert _code("{{ 'a'|" + name + " }}" + PLAIN) == "template.unknown-filter:" + name.partition("(")[0]
+
+
+@pytest.mark.parametrize(
+    "method", ["center", "ljust", "rjust", "zfill", "expandtabs", "translate", "format_map"]
+)
+def test_a_method_that_makes_much_is_forbidden(method: str) -> None:
+    assert _code("{{ 'a'." + method + "(1000000000) }}" + PLAIN) == "template.forbidden"
 
 
 def test_small_repetitions_work() -> None:
@@ -154,13 +272,11 @@ def test_what_runs_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     "source",
     [
         "{% for m in messages %}",
-        "{{ no|such_filter }}",
         "{{ a b }}",
-        "{% nothing %}",
         "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
         "".join(f"{{% for a{i} in [1] %}}" for i in range(25)) + "x" + "{% endfor %}" * 25,
     ],
-    ids=["open", "filter", "words", "tag", "deep", "nested loops"],
+    ids=["open", "words", "deep", "nested loops"],
 )
 def test_what_is_no_template_is_refused_when_it_is_compiled(source: str) -> None:
     with pytest.raises(TemplateFailedError) as caught:

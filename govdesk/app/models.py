@@ -1,0 +1,141 @@
+"""The models of a session: what copies, reads whole or removes them is on record before and after."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from govdesk import config
+from govdesk.app.rules import POLICY_FOLDER, covers
+from govdesk.chat.ports import AuditLog
+from govdesk.chat.recording import recorded
+from govdesk.config import Profile
+from govdesk.domain.models import Imported, ModelDetails, ModelList, Removed, Verified, Watch
+from govdesk.domain.policy import PolicyInForce
+from govdesk.domain.record import Entry, Event
+from govdesk.errors import AuditClosedError, GovDeskError
+from govdesk.inference import formats, importing
+from govdesk.inference.media import Package
+from govdesk.inference.shelf import Rules, Shelf
+from govdesk.policy.loader import trust_roots
+
+Fields = dict[str, str | bool | int | dict[str, int] | None]
+
+
+def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
+    """The models of a profile under a policy."""
+    return Shelf(
+        config.MODELS,
+        profile.models,
+        Rules(
+            trust_roots(POLICY_FOLDER / "trust"),
+            policy.policy.models.approved,
+            policy.policy.system_high,
+            covers,
+        ),
+        formats.this_cpu(),
+    )
+
+
+class RecordedModels:
+    """Implements `domain.models.Models`.
+
+    Args:
+        shelf: does the work.
+        audit: the log.
+        policy: in force.
+        in_use: digest of the loaded model, or empty.
+    """
+
+    def __init__(
+        self, shelf: Shelf, audit: AuditLog, policy: PolicyInForce, in_use: Callable[[], str]
+    ) -> None:
+        self._shelf = shelf
+        self._audit = audit
+        self._policy = policy
+        self._in_use = in_use
+        self._trust_roots = trust_roots(POLICY_FOLDER / "trust")
+
+    def models(self) -> ModelList:
+        """What is here, in which state."""
+        return self._shelf.models()
+
+    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+        """One of them."""
+        return self._shelf.model_details(name, quantization)
+
+    def import_model(
+        self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
+    ) -> Imported:
+        """Copy a model from a medium; on record even when it is refused at its manifest."""
+        with contextlib.ExitStack() as stack:
+            with self._refusals("import", ""):
+                package = stack.enter_context(Package(Path(place), self._trust_roots))
+            manifest = package.manifest
+            with self._refusals("import", manifest.name):
+                variants = self._shelf.importable(package, quantization)
+            fields: Fields = {
+                "version": manifest.version,
+                "bytes": sum(variant.bytes for variant in variants),
+                "variants": len(variants),
+                "approved": any(self._shelf.is_approved(variant) for variant in variants),
+            }
+            entry = self._entry(Event.MODEL_IMPORT, manifest.name, fields, variants[0].digest)
+            with recorded(self._audit, entry):
+                copied = importing.import_package(package, self._shelf.own, variants, watch, stopped)
+                gone = self._shelf.accept(manifest, variants)
+        return Imported(
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            lines=self._shelf.lines(manifest.name, manifest.version),
+            copied_bytes=copied,
+            removed_versions=gone,
+        )
+
+    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+        """Read every file of a model and compare it with what was signed."""
+        models = self._shelf.find(name)
+        entry = self._entry(
+            Event.MODEL_VERIFY, name, {"version": models[0].manifest.version}, models[0].digest
+        )
+        with recorded(self._audit, entry):
+            return self._shelf.verify(name, watch, stopped)
+
+    def remove_model(self, name: str) -> Removed:
+        """Remove an imported model."""
+        self._shelf.find(name)
+        with self._refusals("remove", name):
+            model = self._shelf.removable(name, self._in_use())
+        fields: Fields = {"version": model.manifest.version}
+        with recorded(self._audit, self._entry(Event.MODEL_REMOVE, name, fields, model.digest)):
+            size = self._shelf.remove(model)
+        return Removed(
+            name=name,
+            size_bytes=size,
+            stays="Conversations that it answered stay. Its version is remembered: an older one "
+            "is not taken.",
+        )
+
+    @contextlib.contextmanager
+    def _refusals(self, action: str, name: str) -> Iterator[None]:
+        """What is refused before its own record begins has one of its own."""
+        try:
+            yield
+        except GovDeskError as error:
+            fields: Fields = {"action": action, "code": error.code}
+            with contextlib.suppress(AuditClosedError):
+                self._audit.append(self._entry(Event.MODEL_REFUSE, name, fields, "", "failure"))
+            raise
+
+    def _entry(self, event: Event, name: str, fields: Fields, digest: str, outcome: str = "intent") -> Entry:
+        return Entry(
+            event=event,
+            outcome=outcome,
+            object=name,
+            marking=self._policy.policy.system_high,
+            policy=self._policy.stamp,
+            model=digest,
+            fields=fields,
+        )

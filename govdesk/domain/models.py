@@ -1,0 +1,180 @@
+"""What people see of models: which are here, in which state, and how far an import is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class ModelState(Enum):
+    """Whether a model can answer; the words that people see."""
+
+    READY = "ready"
+    NOT_APPROVED = "not approved by policy"
+    MARKING = "may not see what this workstation holds"
+    MISSING = "file missing"
+    DAMAGED = "file damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """One model in one format. Sizes in bytes, `digest` as policies name it."""
+
+    name: str
+    version: int
+    title: str
+    quantization: str
+    digest: str
+    size_bytes: int
+    state: ModelState
+    why: str
+    """What is wrong, in words; empty when nothing is."""
+    format_words: str
+    fit_words: str
+    """Whether it fits this machine; empty when that cannot be said."""
+    imported: bool
+    """Lies in the profile; False: came with GovDesk."""
+    chosen: bool
+    """The one that answers next."""
+    highest_marking: str
+    license: str
+    license_text: str
+    provenance: str
+    architecture: str
+    context_tokens: int
+    roles: tuple[str, ...]
+    files: tuple[str, ...]
+    draft: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A manifest that lies there and is not used."""
+
+    file: str
+    code: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """Everything in the models' folders. `fast` names the formats that this processor reads fast."""
+
+    models: tuple[ModelLine, ...]
+    refused: tuple[RefusedLine, ...]
+    fast: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDetails:
+    """One model looked at closely, its file's own words included: those are untrusted."""
+
+    line: ModelLine
+    signer: str
+    """SHA-384 of the public key that the manifest is signed by."""
+    manifest_template: str | None
+    """The manifest's own; None: it has none, and the file's is used."""
+    untrusted_file_template: str | None
+    """None: the file has none, or cannot be read."""
+    template_as_signed: bool
+    """The template that is used has the hash that the manifest names."""
+    file_problem: str
+    """Why the file was refused by the validator; empty when it was not."""
+    file_facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far. `doing` is `checking what was copied before`, `copying` or `checking`."""
+
+    doing: str
+    file: str
+    done_bytes: int
+    total_bytes: int
+    seconds: float
+
+    @property
+    def percent(self) -> int:
+        """Whole per cent of all bytes, rounded down."""
+        return self.done_bytes * 100 // self.total_bytes if self.total_bytes else 100
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import ended with."""
+
+    name: str
+    version: int
+    title: str
+    lines: tuple[ModelLine, ...]
+    copied_bytes: int
+    removed_versions: tuple[int, ...]
+    """Older versions of it that were here and are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file, and whether it has the bytes that were signed."""
+
+    file: str
+    sound: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed, in bytes, and what stays."""
+
+    name: str
+    size_bytes: int
+    stays: str
+
+
+Watch = Callable[[ImportProgress], None]
+"""Called a few times a second while an import runs, on the thread that runs it."""
+
+
+class ModelLooks(Protocol):
+    """The models of this workstation, to look at."""
+
+    def models(self) -> ModelList:
+        """What is here, in which state."""
+        ...
+
+    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+        """One of them, by its manifest's name.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        ...
+
+
+class Models(ModelLooks, Protocol):
+    """The same, to change: what changes models or reads them whole is on record."""
+
+    def import_model(
+        self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
+    ) -> Imported:
+        """Copy a model from a folder, or the one that a manifest describes; goes on where it was stopped.
+
+        Every variant that is whole there, or the one of a quantisation.
+
+        Raises:
+            GovDeskError: refused, or stopped (code `model.import-stopped`); says what was kept.
+        """
+        ...
+
+    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+        """Read every file of a model and compare it with what was signed."""
+        ...
+
+    def remove_model(self, name: str) -> Removed:
+        """Remove an imported model.
+
+        Raises:
+            GovDeskError: it is in use, came with GovDesk, or is none.
+        """
+        ...

@@ -1,0 +1,75 @@
+"""The models page's dialogs: where a model is, and whether one is to go."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QWidget
+
+from govdesk.domain.policy import PolicyInForce
+from govdesk.gui.dialogs import MarkedDialog
+from govdesk.gui.parts import button, label
+
+_MAX_PATH_CHARACTERS = 4096
+
+
+class ImportDialog(MarkedDialog):
+    """Asks for a folder or a manifest."""
+
+    def __init__(self, policy: PolicyInForce, place: str, parent: QWidget | None) -> None:
+        super().__init__(policy, "Import a model", parent, 620)
+        self.body.addWidget(
+            label(
+                "Name the folder that holds the model: its manifest (NAME.toml), the signature beside it and "
+                "the files. Everything is checked before anything can use it. Which models may answer is set "
+                "by your organisation."
+            )
+        )
+        self.field = QLineEdit(place)
+        self.field.setMaxLength(_MAX_PATH_CHARACTERS)
+        self.field.setAccessibleName("Folder of the model")
+        self.field.setPlaceholderText("/media/…")
+        choose = button("Choose…", name="Choose the folder")
+        choose.clicked.connect(self._choose)
+        row = QHBoxLayout()
+        row.addWidget(self.field, 1)
+        row.addWidget(choose)
+        self.body.addLayout(row)
+        cancel = button("Cancel")
+        bring = button("Import", "primary")
+        cancel.clicked.connect(self.reject)
+        bring.clicked.connect(self.accept)
+        bring.setEnabled(bool(place.strip()))
+        self.field.textChanged.connect(lambda text: bring.setEnabled(bool(text.strip())))
+        self.buttons(cancel, bring, default=bring)
+        self.field.setFocus()
+
+    @property
+    def place(self) -> str:
+        """What was typed or chosen."""
+        return self.field.text().strip()
+
+    def _choose(self) -> None:
+        # Qt's own: the desktop's would be another process that this one may not speak to.
+        dialog = QFileDialog(self, "GovDesk", self.place or "/media")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self.field.setText)
+        dialog.open()
+
+
+def confirm_remove(policy: PolicyInForce, title: str, parent: QWidget | None) -> MarkedDialog:
+    """Asks before a model is removed; accepted means remove. Enter keeps."""
+    dialog = MarkedDialog(policy, "Remove this model?", parent)
+    dialog.body.addWidget(label(title, "who"))
+    dialog.body.addWidget(
+        label(
+            "Its files are removed from this profile; to have it again it must be imported again. "
+            "Conversations that it answered stay."
+        )
+    )
+    keep = button("Keep")
+    remove = button("Remove", "danger", name="Remove the model for good")
+    keep.clicked.connect(dialog.reject)
+    remove.clicked.connect(dialog.accept)
+    dialog.buttons(remove, keep, default=keep)
+    return dialog

@@ -1,0 +1,118 @@
+"""What the models page says: states, sizes, progress; what a manifest or a file says is quoted plain."""
+
+from __future__ import annotations
+
+import difflib
+
+from govdesk.domain.models import Imported, ImportProgress, ModelDetails, ModelLine, ModelList, Verified
+from govdesk.gui.words import number
+
+GOES_ON = frozenset({"model.import-stopped", "model.disk-full", "model.not-writable", "model.medium"})
+"""Codes after which the same import goes on from where it was."""
+_MAX_TEMPLATE_LINES = 400
+_GROUP = 16
+_GIGABYTES_FROM = 10_000_000_000
+
+
+def megabytes(count: int) -> str:
+    """A size for people."""
+    if count >= _GIGABYTES_FROM:
+        return f"{number(count // 1_000_000_000)} GB"
+    return f"{number(-(-count // 1_000_000))} MB"
+
+
+def row(line: ModelLine) -> str:
+    """Two lines of the list."""
+    whence = "imported" if line.imported else "came with GovDesk"
+    answers = " · answers" if line.chosen else ""
+    fit = f" · {line.fit_words}" if line.fit_words else ""
+    return (
+        f"{line.title} · {line.quantization} · version {line.version}\n"
+        f"{line.state.value}{answers} · {megabytes(line.size_bytes)} · {line.format_words}{fit} · {whence}"
+    )
+
+
+def summary(found: ModelList) -> str:
+    """Above the list."""
+    if not found.models and not found.refused:
+        return "There is no model here yet. Import one that was signed for this workstation."
+    ready = sum(line.chosen for line in found.models)
+    said = "" if ready else "No model can answer. "
+    if found.refused:
+        files = "; ".join(f"{line.file}: {line.why}" for line in found.refused[:5])
+        said += f"Not used: {files} "
+    return said + f"This processor reads these formats fast: {', '.join(found.fast) or 'none is known'}."
+
+
+def details(line: ModelLine, found: ModelDetails | None = None) -> str:
+    """Everything about one model, a line each."""
+    digest = " ".join(line.digest[at : at + _GROUP] for at in range(0, len(line.digest), _GROUP))
+    rows = [
+        ("State", line.state.value + (f": {line.why}" if line.why else "")),
+        ("Format", f"{line.quantization}, {megabytes(line.size_bytes)}; {line.format_words}"),
+        ("Fits this machine", line.fit_words),
+        ("Highest marking", line.highest_marking),
+        ("Licence", f"{line.license}  {line.license_text}".rstrip()),
+        ("Provenance", line.provenance),
+        ("Context", f"{number(line.context_tokens)} tokens"),
+        ("Roles", ", ".join(line.roles) or "none"),
+        ("Draft model", line.draft),
+        ("Digest (SHA-384)", digest),
+        *(("File", file) for file in line.files),
+    ]
+    if found is not None:
+        rows.append(("Signed by key", found.signer[:_GROUP] + "…"))
+        rows += [(f"The file: {name}", value) for name, value in found.file_facts]
+        rows.append(("Refused", found.file_problem))
+        rows.append(("Chat template", _template_words(found)))
+    text = "\n".join(f"{name}: {value}" for name, value in rows if value)
+    return text + ("" if found is None else _template(found))
+
+
+def progress(value: ImportProgress) -> str:
+    """Beside the bar."""
+    done, total = megabytes(value.done_bytes), megabytes(value.total_bytes)
+    doing = value.doing[:1].upper() + value.doing[1:]
+    return f"{doing}: {done} of {total}, {value.percent} %, {value.seconds:.0f} s. {value.file}"
+
+
+def imported(done: Imported) -> str:
+    """After an import."""
+    said = [f"{done.title}, version {done.version}, is imported: {megabytes(done.copied_bytes)} copied."]
+    said += [f"{line.quantization}: {line.state.value}. {line.why}".rstrip() for line in done.lines]
+    said += [f"Version {version}, which was here before, was removed." for version in done.removed_versions]
+    return " ".join(said)
+
+
+def verified(line: ModelLine, found: tuple[Verified, ...]) -> str:
+    """After a check."""
+    wrong = [file for file in found if not file.sound]
+    if not wrong:
+        return f"{line.title}: every file has the bytes that were signed."
+    return " ".join([f"{line.title} is damaged:", *(f"{file.file}: {file.why}" for file in wrong)])
+
+
+def _template_words(found: ModelDetails) -> str:
+    if not found.template_as_signed:
+        return "NOT the one that was signed"
+    if found.manifest_template is None:
+        return "none" if found.untrusted_file_template is None else "the file's, as it was signed"
+    if found.manifest_template == found.untrusted_file_template:
+        return "the manifest's, the same as the file's"
+    return "the manifest's own, in place of the file's"
+
+
+def _template(found: ModelDetails) -> str:
+    own, file = found.manifest_template, found.untrusted_file_template
+    if own is not None and file is not None and own != file:
+        lines = list(
+            difflib.unified_diff(
+                file.splitlines(), own.splitlines(), "the file's", "the manifest's", lineterm=""
+            )
+        )
+    else:
+        lines = (own or file or "").splitlines()
+    shown = lines[:_MAX_TEMPLATE_LINES]
+    if len(lines) > len(shown):
+        shown.append(f"… {len(lines) - len(shown)} more lines")
+    return "".join("\n    " + text for text in shown)

@@ -1,0 +1,379 @@
+"""The models of one workstation: which are here, in which state, what may come and what may go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from govdesk import crypto
+from govdesk.domain.models import (
+    ModelDetails,
+    ModelLine,
+    ModelList,
+    ModelState,
+    RefusedLine,
+    Verified,
+    Watch,
+)
+from govdesk.errors import MarkingError, ModelError, UsageError
+from govdesk.inference import catalogue, formats, importing, staging
+from govdesk.inference.floors import Floors
+from govdesk.inference.gguf import GgufFacts
+from govdesk.inference.importing import PIECE_BYTES, Progress
+from govdesk.inference.manifest import Manifest, ModelFile, Variant
+from govdesk.inference.media import Package, read_signed
+from govdesk.inference.store import Model, open_regular
+
+_KEPT = "Nothing was imported. Your conversations are unchanged."
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What policy says of models, and what decides under it."""
+
+    trust_roots: tuple[str, ...]
+    approved: tuple[str, ...]
+    system_high: str
+    dominates: Callable[[str, str], bool]
+    """Whether the first marking covers the second; raises MarkingError when one is none."""
+
+
+class Shelf:
+    """Reads and changes the models' folders; records nothing (`govdesk.app.models` does).
+
+    Args:
+        shipped: the folder that came with GovDesk.
+        own: the profile's models.
+        rules: what policy says.
+        cpu: what the processor has.
+        fit: whether a model fits this machine, in words.
+    """
+
+    def __init__(
+        self,
+        shipped: Path,
+        own: Path,
+        rules: Rules,
+        cpu: formats.Cpu,
+        fit: Callable[[Model, GgufFacts], str] | None = None,
+    ) -> None:
+        self._shipped = shipped
+        self.own = own
+        self._rules = rules
+        self._cpu = cpu
+        self._fit = fit
+        self.floors = Floors(own)
+
+    def choose(self) -> Model:
+        """The model that answers; its version is remembered.
+
+        Raises:
+            ModelError: there is none.
+        """
+        model = self._choose()
+        self.floors.raise_to(model.manifest.name, model.manifest.version)
+        return model
+
+    def models(self) -> ModelList:
+        """Everything that lies there."""
+        found = self._found()
+        chosen = self._chosen()
+        return ModelList(
+            models=tuple(self._line(model, chosen) for model in found.models),
+            refused=tuple(RefusedLine(str(path), e.code, e.what) for path, e in found.refused),
+            fast=formats.fast_formats(self._cpu),
+        )
+
+    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+        """One of them.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        model = self.find(name, quantization)[0]
+        path = self._manifest_path(model)
+        facts, problem = self._facts(model)
+        template = facts.chat_template if facts else None
+        used = crypto.sha384((model.manifest.template or template or "").encode()).hex()
+        if not (model.manifest.template or template):
+            used = ""
+        return ModelDetails(
+            line=self._line(model, self._chosen()),
+            signer=read_signed(path, None, self._rules.trust_roots).signer,
+            manifest_template=model.manifest.template or None,
+            untrusted_file_template=template,
+            template_as_signed=used == model.manifest.template_sha384,
+            file_problem=problem,
+            file_facts=_said(facts),
+        )
+
+    def find(self, name: str, quantization: str = "") -> list[Model]:
+        """The variants of that name, the imported before the shipped.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = [model for model in self._found().models if model.manifest.name == name]
+        if quantization:
+            found = [model for model in found if model.variant.quantization == quantization]
+        if not found:
+            raise UsageError(
+                f"There is no model called {name}{' as ' + quantization if quantization else ''} here.",
+                code="model.none",
+                kept="Nothing was changed.",
+                todo="See `govdesk model list`.",
+            )
+        return sorted(found, key=lambda model: not self.is_imported(model))
+
+    def is_imported(self, model: Model) -> bool:
+        """It lies in the profile."""
+        return self.own in model.path.parents
+
+    def importable(self, package: Package, quantization: str = "") -> tuple[Variant, ...]:
+        """Which variants of a package to copy: those whose files are on the medium.
+
+        Raises:
+            ModelError: its version is too old, its marking is none, or no variant is whole.
+        """
+        manifest = package.manifest
+        least = self.floors.read().get(manifest.name, 0)
+        rivals = [model for model in self._found().models if model.manifest.name == manifest.name]
+        versions = [model.manifest.version for model in rivals if self.is_approved(model.variant)]
+        catalogue.require_not_older(manifest, max(least, *versions, 0))
+        self._require_marking(manifest)
+        whole = tuple(
+            variant
+            for variant in manifest.variants
+            if variant.quantization in {quantization or variant.quantization}
+            and all(package.holds(part) for part in variant.files)
+        )
+        if not whole:
+            parts = [part for variant in manifest.variants for part in variant.files]
+            lacking = ", ".join([part.file for part in parts if not package.holds(part)][:10])
+            raise ModelError(
+                f"No variant of {manifest.title} is whole on the medium; "
+                f"missing: {lacking or 'one in ' + quantization}.",
+                code="model.missing",
+                kept=_KEPT,
+                todo="Ask whoever gave you the model for the whole package.",
+            )
+        return whole
+
+    def is_approved(self, variant: Variant) -> bool:
+        """Policy names its digest."""
+        return variant.digest in self._rules.approved
+
+    def accept(self, manifest: Manifest, variants: tuple[Variant, ...]) -> tuple[int, ...]:
+        """After an import: what is approved is the oldest that is taken from now on.
+
+        Older imported versions of it go.
+
+        Returns:
+            The versions that were removed.
+        """
+        if not any(self.is_approved(variant) for variant in variants):
+            return ()
+        self.floors.raise_to(manifest.name, manifest.version)
+        gone = []
+        for folder in sorted(self.own.glob(f"{manifest.name}-*")):
+            version = folder.name.removeprefix(f"{manifest.name}-")
+            if version.isdecimal() and int(version) < manifest.version:
+                staging.remove_folder(folder)
+                gone.append(int(version))
+        return tuple(gone)
+
+    def verify(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+        """Read every file of a name's variants that are here, and compare.
+
+        Raises:
+            UsageError: there is none of that name.
+            ImportStopped: it was stopped.
+        """
+        models = self.find(name)
+        files = [(path, part) for m in models for path, part in zip(m.paths, m.variant.files, strict=True)]
+        progress = Progress(watch, stopped, sum(part.bytes for _, part in files), kept="Nothing was changed.")
+        return tuple(_verified(path, part, progress) for path, part in files)
+
+    def lines(self, name: str, version: int) -> tuple[ModelLine, ...]:
+        """The imported variants of one version, as the list shows them."""
+        chosen = self._chosen()
+        return tuple(
+            self._line(model, chosen)
+            for model in self._found().models
+            if self.is_imported(model)
+            and (model.manifest.name, model.manifest.version) == (name, version)
+            and not model.missing
+        )
+
+    def removable(self, name: str, in_use: str) -> Model:
+        """An imported model that may be removed.
+
+        Args:
+            name: of its manifest.
+            in_use: digest of the one that is loaded, or empty.
+
+        Raises:
+            UsageError: there is none.
+            ModelError: it is in use, or came with GovDesk.
+        """
+        models = self.find(name)
+        if not self.is_imported(models[0]):
+            raise ModelError(
+                f"The model {models[0].manifest.title} came with GovDesk and is not removed.",
+                code="model.shipped",
+                kept="It is unchanged.",
+                todo="Remove it with the installation.",
+            )
+        if any(model.digest == in_use for model in models):
+            raise ModelError(
+                f"The model {models[0].manifest.title} is in use in this session.",
+                code="model.in-use",
+                kept="It was not removed.",
+                todo="Lock or close GovDesk, then remove it before the first question.",
+            )
+        return models[0]
+
+    def remove(self, model: Model) -> int:
+        """Remove the version that a model is of; its bytes.
+
+        Raises:
+            DiskFullError: the folder cannot be changed.
+        """
+        folder = model.path.parent
+        size = sum(item.lstat().st_size for item in folder.iterdir())
+        staging.remove_folder(folder)
+        return size
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self._shipped, self.own)
+
+    def _found(self) -> catalogue.Found:
+        return catalogue.find(
+            self._folders, self._rules.trust_roots, self.floors.read(), self._rules.approved
+        )
+
+    def _choose(self) -> Model:
+        rules = self._rules
+        return catalogue.approved_model(
+            self._folders,
+            rules.trust_roots,
+            rules.approved,
+            rules.system_high,
+            rules.dominates,
+            floors=self.floors.read(),
+            rank=self._rank,
+        )
+
+    def _chosen(self) -> Model | None:
+        try:
+            return self._choose()
+        except ModelError:
+            return None
+
+    def _rank(self, quantization: str) -> int:
+        return formats.speed(quantization, self._cpu).rank
+
+    def _require_marking(self, manifest: Manifest) -> None:
+        try:
+            self._rules.dominates(manifest.highest_marking, "UNCLASSIFIED")
+        except MarkingError as error:
+            raise ModelError(
+                f"The manifest of {manifest.title} names a highest marking that is none.",
+                code="model.marking",
+                kept=_KEPT,
+                todo="Ask whoever signed it for a corrected one.",
+            ) from error
+
+    def _line(self, model: Model, chosen: Model | None) -> ModelLine:
+        manifest, variant = model.manifest, model.variant
+        state, why = self._state(model)
+        facts, _ = self._facts(model) if self._fit and state is not ModelState.MISSING else (None, "")
+        return ModelLine(
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            quantization=variant.quantization,
+            digest=model.digest,
+            size_bytes=variant.bytes,
+            state=state,
+            why=why,
+            format_words=formats.speed(variant.quantization, self._cpu).value,
+            fit_words=self._fit(model, facts) if self._fit and facts else "",
+            imported=self.is_imported(model),
+            chosen=chosen is not None and chosen == model,
+            highest_marking=manifest.highest_marking,
+            license=manifest.license,
+            license_text=manifest.license_text,
+            provenance=manifest.provenance,
+            architecture=manifest.architecture,
+            context_tokens=manifest.context_tokens,
+            roles=manifest.roles,
+            files=tuple(str(path) for path in model.paths),
+            draft=manifest.draft,
+        )
+
+    def _state(self, model: Model) -> tuple[ModelState, str]:
+        """The first thing that is in its way. Its bytes are looked at when it loads, or by `verify`."""
+        if model.missing:
+            return ModelState.MISSING, catalogue.missing(model).what
+        for path, part in zip(model.paths, model.variant.files, strict=True):
+            try:
+                os.close(open_regular(path, part))
+            except ModelError as error:
+                return ModelState.DAMAGED, error.what
+        if not self.is_approved(model.variant):
+            return ModelState.NOT_APPROVED, "Which models may answer here is set by your organisation."
+        if not catalogue.covers(model, self._rules.system_high, self._rules.dominates):
+            return ModelState.MARKING, catalogue.marked_too_low(model, self._rules.system_high).what
+        return ModelState.READY, ""
+
+    def _facts(self, model: Model) -> tuple[GgufFacts | None, str]:
+        try:
+            return importing.facts(model.paths), ""
+        except ModelError as error:
+            return None, error.what
+
+    def _manifest_path(self, model: Model) -> Path:
+        folder = model.path.parent
+        named = [path for path in catalogue.manifests(folder) if path.parent == folder]
+        for path in named:
+            try:
+                if read_signed(path, None, self._rules.trust_roots).manifest == model.manifest:
+                    return path
+            except ModelError:
+                continue
+        raise catalogue.missing(model)  # it was there a moment ago
+
+
+def _verified(path: Path, part: ModelFile, progress: Progress) -> Verified:
+    try:
+        descriptor = open_regular(path, part)
+    except ModelError as error:
+        return Verified(str(path), sound=False, why=error.what)
+    digest = crypto.Sha384()
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+                progress.add("checking", part.file, len(piece))
+        except OSError as error:
+            return Verified(str(path), sound=False, why=f"It cannot be read: {error.strerror}.")
+    if digest.hexdigest() != part.sha384:
+        return Verified(str(path), sound=False, why="It does not have the bytes that were signed.")
+    return Verified(str(path), sound=True, why="")
+
+
+def _said(facts: GgufFacts | None) -> tuple[tuple[str, str], ...]:
+    if facts is None:
+        return ()
+    return (
+        ("architecture", facts.architecture),
+        ("calls itself", facts.name),
+        ("weights mostly", facts.quantization),
+        ("parameters", f"{facts.parameters:,}"),
+        ("context", f"{facts.context_tokens:,} tokens"),
+        ("vocabulary", f"{facts.vocabulary:,} tokens, {facts.tokenizer}"),
+    )

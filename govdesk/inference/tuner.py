@@ -1,0 +1,85 @@
+"""Measures a loaded model once, at a quiet moment, and never in the way of a question."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from typing import Protocol
+
+from govdesk.domain.frames import SetThreads, Tune, Tuned
+from govdesk.domain.ids import ModelDigest
+from govdesk.domain.turn import ModelInfo
+from govdesk.errors import GovDeskError
+from govdesk.inference.tuning import QUIET_PERCENT, Tunings
+from govdesk.process.others import Others
+
+_PAUSE_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+_MAX_TRIES = 20
+"""On a machine that is never quiet it is given up for this session."""
+
+
+class Worker(Protocol):
+    """What it needs of the supervisor."""
+
+    def model_loaded(self) -> ModelInfo | None:
+        """The model that is loaded."""
+
+    def tune(self, order: Tune) -> Tuned | None:
+        """Let the worker measure itself."""
+
+    def set_threads(self, order: SetThreads) -> None:
+        """Compute with so many threads."""
+
+
+class Tuner:
+    """Looks for its moment until the session closes.
+
+    Args:
+        worker: the supervisor.
+        tunings: where results are kept.
+        closing: set when the session ends.
+    """
+
+    def __init__(self, worker: Worker, tunings: Tunings, closing: threading.Event) -> None:
+        self._worker = worker
+        self._tunings = tunings
+        self._closing = closing
+        self._tries: dict[ModelDigest, int] = {}
+
+    def run(self) -> None:
+        """In a thread of its own."""
+        while not self._closing.wait(_PAUSE_SECONDS):
+            with contextlib.suppress(GovDeskError, OSError):  # the next question meets it, and explains it
+                self.step()
+
+    def step(self) -> bool:
+        """Measure if this is the moment; True when there is a result for the loaded model."""
+        info = self._worker.model_loaded()
+        if info is None:
+            return False
+        if self._tunings.of(info.digest) is not None:
+            return True
+        tries = self._tries.get(info.digest, 0)
+        if tries >= _MAX_TRIES or not self._quiet():
+            return False
+        self._tries[info.digest] = tries + 1
+        order = self._tunings.order(f"tune-{secrets.token_hex(8)}")
+        tuned = self._worker.tune(order)
+        if tuned is None or self._worker.model_loaded() != info:
+            return False
+        kept = self._tunings.keep(info.digest, tuned, order, int(time.time()))
+        if kept is None:
+            return False
+        self._worker.set_threads(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))
+        return True
+
+    def _quiet(self) -> bool:
+        others = Others()
+        others.begin()
+        if self._closing.wait(_LOOK_SECONDS):
+            return False
+        used = others.look()
+        return used is None or 100 * used <= QUIET_PERCENT

@@ -1,0 +1,45 @@
+"""What is said of a model's memory before loading is what the worker then takes, within 15 %."""
+
+from __future__ import annotations
+
+import pytest
+
+from govdesk import config
+from govdesk.domain.frames import LoadModel
+from govdesk.inference import fit
+from tests.worker_memory import facts_of, growth_bytes
+
+WITHIN = 0.15
+_REPACKED = frozenset({"Q4_0", "Q4_K", "IQ4_NL"})
+"""What kernels with AVX2 keep in an order of their own; on a processor without, they are not copied."""
+
+
+@pytest.mark.parametrize(
+    ("name", "context_tokens", "kv", "batch_tokens"),
+    [
+        ("smollm2-135m-instruct", 1024, "f16", 512),
+        ("smollm2-135m-instruct", 8192, "f16", 512),
+        ("smollm2-135m-instruct", 8192, "q8_0", 128),
+        ("gemma-3-270m", 1024, "f16", 512),
+        ("gemma-3-270m", 16384, "f16", 128),
+        ("gemma-3-270m", 16384, "q8_0", 512),
+    ],
+)
+def test_the_memory_that_is_predicted_is_taken(
+    name: str, context_tokens: int, kv: str, batch_tokens: int
+) -> None:
+    path = config.MODELS / f"{name}.gguf"
+    if not path.exists():
+        pytest.skip(f"{name} is not here: `make gemma` obtains it")
+    settings = fit.Settings(context_tokens, kv, batch_tokens)
+    predicted = fit.memory(facts_of(path), settings, _REPACKED).loaded
+    order = LoadModel(
+        context_tokens=context_tokens,
+        threads=2,
+        batch_tokens=batch_tokens,
+        micro_batch_tokens=batch_tokens,
+        kv="q8_0" if kv == "q8_0" else "f16",
+    )
+    measured = growth_bytes(path, order)
+    print(f"{predicted / 2**20:.1f} MiB predicted, {measured / 2**20:.1f} MiB taken")
+    assert abs(predicted - measured) <= WITHIN * measured

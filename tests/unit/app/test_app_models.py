@@ -1,0 +1,140 @@
+"""What copies, reads or removes models is on record before it begins, and nothing begins without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from govdesk import config
+from govdesk.app import models
+from govdesk.app.rules import load_policy
+from govdesk.config import Profile
+from govdesk.domain.ids import RecordSeq
+from govdesk.domain.record import Entry, Event
+from govdesk.errors import AuditClosedError, GovDeskError, ModelError, UsageError
+from tests.packages import Medium, one
+
+DEVELOPMENT = (config.CHECKOUT / "installer" / "development" / "signing.key").read_text()
+
+
+class Log:
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.closed = False
+
+    def append(self, entry: Entry) -> RecordSeq:
+        if self.closed:
+            raise AuditClosedError("closed")
+        self.entries.append(entry)
+        return RecordSeq(len(self.entries))
+
+    def require_open(self) -> None:
+        if self.closed:
+            raise AuditClosedError("closed")
+
+    @property
+    def said(self) -> list[tuple[str, str, str, object]]:
+        return [(e.event.value, e.outcome, e.object, e.fields.get("code")) for e in self.entries]
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.log, self.policy = Log(), load_policy()[0]
+        self.profile = Profile(folder / "home")
+        self.used = ""
+        self.shelf = models.shelf(self.profile, self.policy)
+        self.models = models.RecordedModels(self.shelf, self.log, self.policy, lambda: self.used)  # type: ignore[arg-type]
+        self.medium = Medium(folder / "medium", private=DEVELOPMENT).write()
+
+    def bring(self) -> None:
+        self.models.import_model(str(self.medium.folder), lambda _: None, lambda: False)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_an_import_has_two_records_and_says_whether_policy_approves(bench: Bench) -> None:
+    done = bench.models.import_model(str(bench.medium.manifest), lambda _: None, lambda: False)
+    assert bench.log.said == [
+        ("model.import", "intent", "tiny", None),
+        ("model.import", "success", "tiny", None),
+    ]
+    entry = bench.log.entries[0]
+    assert entry.model == bench.medium.digest()
+    assert entry.policy == bench.policy.stamp
+    assert entry.fields == {
+        "version": 1,
+        "bytes": len(bench.medium.variants["F16"][0]),
+        "variants": 1,
+        "approved": False,
+    }
+    assert [line.state.value for line in done.lines] == ["not approved by policy"]
+
+
+def test_without_a_log_nothing_is_copied_read_or_removed(bench: Bench) -> None:
+    bench.bring()
+    own = bench.profile.models / "tiny-1"
+    other = Medium(bench.medium.folder.with_name("other"), {"F16": one(4)}, name="other", private=DEVELOPMENT)
+    other.write()
+    bench.log.closed = True
+    with pytest.raises(AuditClosedError):
+        bench.models.import_model(str(other.folder), lambda _: None, lambda: False)
+    with pytest.raises(AuditClosedError):
+        bench.models.verify_model("tiny", lambda _: None, lambda: False)
+    with pytest.raises(AuditClosedError):
+        bench.models.remove_model("tiny")
+    assert sorted(path.name for path in bench.profile.models.iterdir()) == ["tiny-1"]
+    assert own.exists()
+
+
+def test_a_refusal_before_the_copying_is_on_record(bench: Bench) -> None:
+    bench.medium.signature.write_bytes(b"")
+    with pytest.raises(ModelError):
+        bench.bring()
+    assert bench.log.said == [("model.refuse", "failure", "", "model.manifest-signature")]
+    bench.medium.marking = "NONSENSE"
+    bench.medium.write()
+    with pytest.raises(ModelError):
+        bench.bring()
+    assert bench.log.said[1:] == [("model.refuse", "failure", "tiny", "model.marking")]
+
+
+def test_a_failure_in_the_middle_has_its_outcome(bench: Bench) -> None:
+    content = bytearray(bench.medium.file().read_bytes())
+    content[-1] ^= 1
+    bench.medium.file().write_bytes(content)
+    with pytest.raises(ModelError):
+        bench.bring()
+    assert bench.log.said == [
+        ("model.import", "intent", "tiny", None),
+        ("model.import", "failure", "tiny", "model.digest"),
+    ]
+    bench.medium.write()
+    with pytest.raises(GovDeskError):
+        bench.models.import_model(str(bench.medium.folder), lambda _: None, lambda: True)
+    assert bench.log.said[3] == ("model.import", "failure", "tiny", "model.import-stopped")
+
+
+def test_what_is_in_use_is_not_removed_and_the_rest_is(bench: Bench) -> None:
+    bench.bring()
+    bench.used = bench.medium.digest()
+    with pytest.raises(ModelError) as caught:
+        bench.models.remove_model("tiny")
+    assert caught.value.code == "model.in-use"
+    bench.used = ""
+    removed = bench.models.remove_model("tiny")
+    assert removed.size_bytes > len(bench.medium.variants["F16"][0])
+    assert [event for event, *_ in bench.log.said[2:]] == ["model.refuse", "model.remove", "model.remove"]
+    with pytest.raises(UsageError):
+        bench.models.remove_model("tiny")
+
+
+def test_verifying_is_on_record_whatever_it_finds(bench: Bench) -> None:
+    bench.bring()
+    (bench.profile.models / "tiny-1" / bench.medium.file().name).write_bytes(b"x")
+    (found,) = bench.models.verify_model("tiny", lambda _: None, lambda: False)
+    assert not found.sound
+    assert [e.event for e in bench.log.entries[2:]] == [Event.MODEL_VERIFY] * 2
