@@ -15,7 +15,7 @@
     │   │   ├── InstanceRunningError
     │   │   ├── AuditClosedError
     │   │   ├── WallError
-    │   │   ├── ModelError       missing, cut, renamed, oversized, not a GGUF, not approved
+    │   │   ├── ModelError       missing, cut, renamed, oversized, no GGUF or a bad one, not approved
     │   │   └── WorkerError      crashed, hung, sent garbage, refused
     │   ├── PolicyError          a policy file that cannot be used (the strict one is used instead)
     │   ├── MarkingError         a marking that is not valid: rule, why, where, suggestion

@@ -31,7 +31,7 @@ def growth_bytes(path: Path, order: LoadModel) -> int:
 
     The sealed copy and its mapping are the same pages, so the file's size stands for both.
     """
-    content = _with_template(path)
+    content = usable_bytes(path)
     worker = TinyWorker(order=None)
     try:
         before = _private(worker)
@@ -48,7 +48,7 @@ def growth_bytes(path: Path, order: LoadModel) -> int:
         worker.stop()
 
 
-def _with_template(path: Path) -> bytes:
+def usable_bytes(path: Path) -> bytes:
     """The model's bytes; one that has no chat template gets one, as long as a row of the alignment."""
     content = path.read_bytes()
     if facts_of(path).chat_template is not None:

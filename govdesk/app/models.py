@@ -15,8 +15,10 @@ from govdesk.domain.models import Imported, ModelDetails, ModelList, Removed, Ve
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError
-from govdesk.inference import formats, importing
+from govdesk.inference import fit, formats, importing, machine_memory
+from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.media import Package
+from govdesk.inference.plan import DEFAULT_CONTEXT_TOKENS
 from govdesk.inference.shelf import Rules, Shelf
 from govdesk.policy.loader import trust_roots
 
@@ -25,6 +27,7 @@ Fields = dict[str, str | bool | int | dict[str, int] | None]
 
 def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
     """The models of a profile under a policy."""
+    cpu = formats.this_cpu()
     return Shelf(
         config.MODELS,
         profile.models,
@@ -34,8 +37,17 @@ def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
             policy.policy.system_high,
             covers,
         ),
-        formats.this_cpu(),
+        cpu,
+        fit=lambda _model, facts: _fit(facts, cpu),
     )
+
+
+def _fit(facts: GgufFacts, cpu: formats.Cpu) -> str:
+    """Whether it fits, in the context that it would be loaded with before anything was measured."""
+    memory = machine_memory.read()
+    machine = fit.Machine(memory.total_bytes, memory.free_bytes, formats.repacked_formats(cpu))
+    settings = fit.Settings(min(DEFAULT_CONTEXT_TOKENS, facts.context_tokens))
+    return fit.judge(facts, settings, machine).words
 
 
 class RecordedModels:

@@ -332,15 +332,12 @@ class ChatPage(QWidget):
         note = self._note(running, event)
         if self._shown == event.conversation and not running.denied:
             answer = self._message(Role.ASSISTANT, event.text, event.turn)
-            shown = replace(answer, outcome=event.outcome, cut=running.cut, thinking=event.thinking)
-            self._messages += (shown,)
+            self._messages += (replace(answer, outcome=event.outcome, cut=running.cut),)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
         if running.cut.summary == event.turn:
             self._exact.pop(event.conversation, None)  # the next prompt holds something else
-        elif (
-            event.usage.prompt_tokens and not event.thinking.text
-        ):  # thinking is not given to the model again
+        elif event.usage.prompt_tokens and not event.thinking.text:  # thinking is not read again
             tokens = event.usage.prompt_tokens + event.usage.answer_tokens
             self._exact[event.conversation] = (tokens, event.turn)
         if running.asked is not None:

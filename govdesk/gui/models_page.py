@@ -34,7 +34,7 @@ from govdesk.errors import GovDeskError
 from govdesk.gui import model_words
 from govdesk.gui.model_dialogs import ImportDialog, confirm_remove
 from govdesk.gui.parts import announce, button, label
-from govdesk.gui.tasks import InOrder, Tasks
+from govdesk.gui.tasks import InOrder, StopFlag, Tasks
 
 _LIST_ROWS = 4
 STOPPED = "model.import-stopped"
@@ -58,7 +58,7 @@ class ModelsPage(QWidget):
         self._models, self._policy, self._tasks = models, policy, tasks
         self._lines: tuple[ModelLine, ...] = ()
         self._looks = InOrder()
-        self._stop = False
+        self._stop = StopFlag()
         self._place = ""
         self._focus_list = False
         """The page was just opened: the focus goes to the list once there is one."""
@@ -119,7 +119,7 @@ class ModelsPage(QWidget):
 
     def stop(self) -> None:
         """Stop what runs; what was copied is kept."""
-        self._stop = True
+        self._stop.raise_it()
 
     def ask_for_place(self) -> None:
         """Ask where the model is, then import it."""
@@ -136,13 +136,13 @@ class ModelsPage(QWidget):
             return
         self._place = place
         self._begin("Progress of the import", "Looking at the medium…")
-        stopped = self._stop_asked
+        stopped = self._stop.raised
         self._tasks.call(
             lambda: self._models.import_model(place, self._told.emit, stopped), self._imported, self._stopped
         )
 
     def _begin(self, name: str, words: str) -> None:
-        self._stop = False
+        self._stop = StopFlag()
         self.problem.hide()
         self.again_button.hide()
         self.bar.setAccessibleName(name)
@@ -150,9 +150,6 @@ class ModelsPage(QWidget):
         self.progress_words.setText(words)
         self._show_working(True)
         QTimer.singleShot(0, self.stop_button, self._focus_on_stop)  # once the dialog is done with itself
-
-    def _stop_asked(self) -> bool:
-        return self._stop  # also asked from the thread of the work
 
     def _focus_on_stop(self) -> None:
         if self.working and self.isVisible():
@@ -279,7 +276,7 @@ class ModelsPage(QWidget):
         if line is None or self.working:
             return
         self._begin("Progress of the check", "Reading the files…")
-        stopped = self._stop_asked
+        stopped = self._stop.raised
 
         def show(found: tuple[Verified, ...]) -> None:
             self._end(model_words.verified(line, found))

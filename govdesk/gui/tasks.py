@@ -69,6 +69,21 @@ class _Task(QObject):
             self._on_failed(unexpected(cast("Exception", error)))
 
 
+class StopFlag:
+    """Raised on one thread, looked at by work on another; each piece of work has its own."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def raise_it(self) -> None:
+        """The work is to stop."""
+        self._event.set()
+
+    def raised(self) -> bool:
+        """Whether the work is to stop."""
+        return self._event.is_set()
+
+
 class InOrder:
     """Work of which only the newest counts: one at a time, and none after a newer one was done."""
 

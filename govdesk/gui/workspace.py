@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
-from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.redaction import Finding
@@ -42,7 +42,7 @@ class Workspace(QWidget):
         self.ahead = AheadReader(unlocked.ahead, self.page, tasks)
         self.drafts.place.connect(self._go_back)
         self.models = ModelsPage(desk.models, desk.policy, tasks)
-        self.pages = QStackedWidget()
+        self.models.hide()
         self.side = Side(unlocked.history, desk.policy, tasks, self.page.once_free)
         self.title = OneLine("New conversation", "heading", letters=_TITLE_LETTERS)
         left = Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignLeft
@@ -107,20 +107,29 @@ class Workspace(QWidget):
 
     def show_models(self) -> None:
         """The models in place of the conversation; what runs there runs on."""
-        self.pages.setCurrentWidget(self.models)
+        self._turn_to(models=True)
         self._show_title()
         self.models.refresh()
         self.models.take_focus()
 
+    @property
+    def showing_models(self) -> bool:
+        """The models stand where the conversation does else."""
+        return self.models.isVisibleTo(self)
+
+    def _turn_to(self, *, models: bool) -> None:
+        self.page.setVisible(not models)
+        self.models.setVisible(models)
+
     def show_chat(self) -> None:
         """The conversation again."""
-        self.pages.setCurrentWidget(self.page)
+        self._turn_to(models=False)
         self._show_title()
         self.take_focus()
 
     def new(self) -> None:
         """Start a new conversation."""
-        self.pages.setCurrentWidget(self.page)
+        self._turn_to(models=False)
         self._show_header(None)
         self.side.choose(None)
         self.page.new()
@@ -143,9 +152,8 @@ class Workspace(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(header)
-        self.pages.addWidget(self.page)
-        self.pages.addWidget(self.models)
-        column.addWidget(self.pages, 1)
+        column.addWidget(self.page, 1)
+        column.addWidget(self.models, 1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
         splitter.setHandleWidth(1)
@@ -179,7 +187,7 @@ class Workspace(QWidget):
         self.page.composer.set_network(words.network(self._desk.probes))
 
     def _open(self, conversation: Conversation, turn: TurnId | None) -> None:
-        self.pages.setCurrentWidget(self.page)
+        self._turn_to(models=False)
         self._show_header(conversation)
         self.page.open(conversation.id, turn)
         self.drafts.changed()
@@ -196,13 +204,13 @@ class Workspace(QWidget):
 
     def _show_title(self) -> None:
         here = self._conversation
-        models = self.pages.currentWidget() is self.models
+        models = self.showing_models
         self.title.say("Models" if models else "New conversation" if here is None else here.title)
         self.mark.setText("" if models or here is None else visible(here.marking))
         self.mark.setVisible(bool(self.mark.text()))
 
     def _to_message(self) -> None:
-        if self.pages.currentWidget() is self.models:
+        if self.showing_models:
             self.show_chat()
         self.page.composer.box.setFocus()
 
@@ -213,7 +221,7 @@ class Workspace(QWidget):
 
     def _escape(self) -> None:
         """Leave the search, or the models; else stop the answer on screen, never one that is out of sight."""
-        if self.pages.currentWidget() is self.models:
+        if self.showing_models:
             if not self.side.clear_search():
                 self.show_chat()
         elif not self.side.clear_search() and self.page.running_here:

@@ -36,6 +36,8 @@ class Hearing:
         self._context_tokens = context_tokens
         self._max_tokens = min(max_tokens, context_tokens)
         self._read = -1
+        self._reused = 0
+        """Where the reading began: so many tokens were read before."""
         self._total: int | None = None
         self._pieces = 0
         self._answered = False
@@ -65,6 +67,9 @@ class Hearing:
         total = frame.total_tokens if self._total is None else self._total
         _require(frame.total_tokens == total <= self._context_tokens)
         _require(self._read < frame.done_tokens <= total)
+        if self._total is None:
+            _require(frame.done_tokens < total)  # at least the last token is read: it chooses the first
+            self._reused = frame.done_tokens
         self._read, self._total = frame.done_tokens, total
         return Reading(frame.done_tokens, frame.total_tokens)
 
@@ -87,6 +92,10 @@ class Hearing:
         _require(frame.reason in _REASONS)
         _require(self._read == self._total or frame.reason == "cancelled")
         _require(frame.read_tokens <= frame.prompt_tokens <= self._context_tokens)
+        if self._total is not None:
+            left = self._total - self._reused
+            _require(frame.prompt_tokens == self._total)
+            _require(frame.read_tokens == left if self._read == self._total else frame.read_tokens <= left)
         _require(self._tokens <= frame.answer_tokens <= self._max_tokens)
         usage = Usage(
             prompt_tokens=frame.prompt_tokens,

@@ -103,5 +103,10 @@ def fast_formats(cpu: Cpu) -> tuple[str, ...]:
     return tuple(name for name in names if speed(name, cpu).rank == 0)
 
 
+def repacked_formats(cpu: Cpu) -> frozenset[str]:
+    """The formats whose matrices are copied into an order of the processor's own."""
+    return frozenset(name for name in _REPACKED if speed(name, cpu) is Speed.REPACKED)
+
+
 def _has(needs: _Needs, cpu: Cpu) -> bool:
     return any(cpu.features.issuperset(features) for features in needs)

@@ -69,13 +69,13 @@ _SCALARS = {
     Kind.INT64: struct.Struct("<q"),
     Kind.FLOAT64: struct.Struct("<d"),
 }
-_CODES = {Kind.INT32: "i", Kind.UINT32: "I", Kind.FLOAT32: "f"}
+_CODES = {Kind.INT32: "i", Kind.UINT32: "I", Kind.FLOAT32: "f", Kind.BOOL: "B"}
 """Arrays whose elements are looked at; the others are only measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array: its length, the strings where they were asked for, and numbers of 32 bits."""
+    """An array: its length, the strings where they were asked for, and numbers of 32 bits or truths."""
 
     kind: Kind
     length: int

@@ -29,6 +29,7 @@ _SWA_PATTERNS = {"gemma3": 6, "gpt-oss": 2}
 _ROPE_OF_WHOLE_HEADS = frozenset({"llama", "qwen2", "qwen3", "gpt-oss"})
 _HEADS_MAKE_EMBEDDING = frozenset({"qwen2", "phi3"})
 _GATINGS = (0, 1, 2)
+_WHOLE = frozenset({Kind.UINT32, Kind.INT32})
 _SPECIALS = ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask")
 _BYTES = tuple(b"<0x%02X>" % byte for byte in range(256))
 
@@ -90,7 +91,7 @@ class _Hyper:
         if found is None or not isinstance(found.value, Array):
             return self.whole(key, low, high, default)
         numbers = found.value.numbers
-        if numbers is None or found.value.kind is Kind.FLOAT32 or len(numbers) != layers:
+        if numbers is None or found.value.kind not in _WHOLE or len(numbers) != layers:
             raise self.wrong(key, f"is no list of {layers} whole numbers")
         if len(set(numbers)) != 1:
             raise self.wrong(key, "differs between layers")
@@ -259,10 +260,14 @@ def _window(hyper: _Hyper, architecture: str, layers: int) -> tuple[int, int]:
     pattern = hyper.array("attention.sliding_window_pattern")
     if pattern is None:
         every = hyper.whole("attention.sliding_window_pattern", 0, MAX_LAYERS, default_pattern)
-        return window, sum(every > 0 and layer % every == every - 1 for layer in range(layers))
-    if pattern.length > layers or pattern.kind not in {Kind.BOOL, Kind.UINT32, Kind.INT32}:
+        full = sum(every > 0 and layer % every == every - 1 for layer in range(layers))
+    elif pattern.length > layers or pattern.kind not in _WHOLE | {Kind.BOOL}:
         raise hyper.wrong("attention.sliding_window_pattern", f"is no list for {layers} layers")
-    return window, layers - sum(1 for slides in pattern.numbers or () if slides)
+    else:
+        full = layers - sum(1 for slides in pattern.numbers or () if slides)
+    if full == layers:
+        raise hyper.wrong("attention.sliding_window_pattern", "lets no layer slide, and there is a window")
+    return window, full
 
 
 def weights(tensors: tuple[TensorInfo, ...], name: str) -> None:

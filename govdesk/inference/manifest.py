@@ -31,6 +31,7 @@ MAX_TEMPLATE_CHARACTERS = 128 * 1024
 MAX_FILE_BYTES = 2**44
 _SPLIT_CONTEXT = b"govdesk split model v1\n"
 _KEPT = "Your conversations are unchanged."
+_BESIDE = "The manifest (NAME.toml) and its signature (NAME.toml.sig) lie beside each other as plain files."
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
 """Of a model: names its manifest's file too, so it can lead nowhere else."""
@@ -220,20 +221,24 @@ def read_bounded(path: Path, folder: int | None = None) -> bytes:
         descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ModelError(f"{path.name} is not a regular file.", code="model.not-a-file", kept=_KEPT)
+                raise ModelError(
+                    f"{path.name} is not a regular file.", code="model.not-a-file", kept=_KEPT, todo=_BESIDE
+                )
             read = file.read(MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no name"
         raise ModelError(
-            f"The manifest {path.name} cannot be read: {error.strerror}.",
+            f"The manifest {path.name} cannot be read: {why}.",
             code="model.manifest",
             kept=_KEPT,
-            todo="Check that the manifest and its signature (.sig) lie beside each other as regular files.",
+            todo=_BESIDE,
         ) from error
     if len(read) > MAX_MANIFEST_BYTES:
         raise ModelError(
             f"The file {path.name} is too large for what it should be.",
             code="model.manifest-size",
             kept=_KEPT,
+            todo=_BESIDE,
         )
     return read
 

@@ -51,18 +51,20 @@ class Package:
     """
 
     def __init__(self, place: Path, trust_roots: tuple[str, ...]) -> None:
-        folder = place if place.is_dir() else place.parent
         try:
+            whole = place.is_dir()
+            folder = place if whole else place.parent
             self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no name"
             raise UnreadableError(
-                f"The folder {folder} cannot be opened: {error.strerror}.",
+                f"{place} cannot be opened: {why}.",
                 code="model.place",
                 kept=_KEPT,
                 todo="Check that the medium is connected, and the name.",
             ) from error
         try:
-            name = self._only_manifest(folder) if place.is_dir() else place.name
+            name = self._only_manifest(folder) if whole else place.name
             self.signed = read_signed(Path(name), self.folder, trust_roots)
         except BaseException:
             self.close()

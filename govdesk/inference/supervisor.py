@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -42,10 +41,10 @@ from govdesk.domain.frames import (
 )
 from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
-from govdesk.domain.record import Entry, Event
+from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import failures, reading, store, words
+from govdesk.inference import failures, reading, records, store, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -53,6 +52,7 @@ from govdesk.inference.plan import default_plan
 from govdesk.inference.prompt_states import Ask
 from govdesk.inference.repetition import Repetition
 from govdesk.inference.store import Model
+from govdesk.inference.worker_ports import Broker, WorkerChannel
 
 _T = TypeVar("_T")
 START_SECONDS = 20.0
@@ -67,36 +67,8 @@ CANCEL_SECONDS = 2.0
 """A cancelled worker that still has not ended its answer after this is stopped."""
 _GIVE_WAY_SECONDS = 0.02
 """How often a reading ahead that is in the way is told to stop."""
-_CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
-_FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 _EXIT_WALLS = 5
 """How a worker ends whose walls cannot be had; it says nothing before they stand."""
-
-
-class WorkerChannel(Protocol):
-    """What the supervisor needs of a channel (`govdesk.process.channel.Channel`)."""
-
-    def send(self, frame: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
-        """Send one frame."""
-
-    def receive(self, timeout_seconds: float | None = None) -> tuple[FromWorker, list[int]] | None:
-        """The next frame, or None at the end."""
-
-    def close(self) -> None:
-        """Close this end."""
-
-
-class Broker(Protocol):
-    """What the supervisor needs of the broker (`govdesk.process.link.BrokerLink`)."""
-
-    def start_worker(self, gpu: GpuBackend = "") -> WorkerChannel:
-        """A fresh worker's channel; `gpu`: the graphics backend that it may use."""
-
-    def stop_worker(self) -> None:
-        """Stop the worker by the ladder."""
-
-    def worker_end(self, timeout_seconds: float) -> WorkerEnded | None:
-        """How the worker ended."""
 
 
 class Supervisor:
@@ -425,10 +397,10 @@ class Supervisor:
         try:
             opened = store.open_verified(model)
         except ModelError as error:
-            self._record(_model_entry(model, "failure", {"code": error.code}))
+            self._record(records.load(model, "failure", {"code": error.code}))
             raise
         try:
-            self._record(_model_entry(model, "success", {"bytes": model.variant.bytes}))
+            self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest)
             gpu = self.graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu) if gpu else None
@@ -465,7 +437,7 @@ class Supervisor:
             code = self.graphics.code(gpu)
             if placed.devices:
                 layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
-                self._record(_model_entry(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
+                self._record(records.load(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
                 return self._load(model, opened, placed), placed
         except (WorkerError, ModelError) as error:
             if error.code == words.stopped().code:
@@ -473,7 +445,7 @@ class Supervisor:
             code = error.code
             self.graphics.failed(gpu, code)
         self.stop()
-        self._record(_model_entry(model, "failure", {"backend": gpu, "code": code}))
+        self._record(records.load(model, "failure", {"backend": gpu, "code": code}))
         return None
 
     def _probe(self, gpu: GpuBackend) -> Devices:
@@ -517,7 +489,7 @@ class Supervisor:
         hello = self._next(channel, START_SECONDS, ended=self._ended_before_hello)
         if not isinstance(hello, WorkerHello):
             raise self._broken(channel, "did not introduce itself", "worker.garbage")
-        if not _is_plain(hello.probes):
+        if not records.plain(hello.probes):
             raise self._broken(channel, "reported a self-test that is none", "worker.garbage")
         try:
             self._require_closed(hello.probes)
@@ -601,43 +573,11 @@ class Supervisor:
         return self._broker.worker_end(START_SECONDS)
 
     def _self_test_record(self, outcome: str, probes: tuple[Probe, ...], code: str | None = None) -> None:
-        channels = {probe.channel: int(probe.blocked) for probe in probes}
-        self._record(
-            Entry(
-                event=Event.SELF_TEST,
-                outcome=outcome,
-                object="worker",
-                fields={"channels": channels} if code is None else {"channels": channels, "code": code},
-            )
-        )
+        self._record(records.self_test(outcome, probes, code))
 
     def _failure_record(self, code: str, **found: int) -> None:
-        self._record(
-            Entry(
-                event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code, **found}
-            )
-        )
+        self._record(records.failure(code, found))
 
 
 def _messages(history: tuple[tuple[Role, str], ...]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(role=role.value, text=text) for role, text in history)
-
-
-def _is_plain(untrusted_probes: tuple[Probe, ...]) -> bool:
-    """Each channel once, and nothing but short words: they go into the log and before people."""
-    names = {probe.channel for probe in untrusted_probes}
-    return len(names) == len(untrusted_probes) and all(
-        _CHANNEL.fullmatch(probe.channel) and _FOUND.fullmatch(probe.found) for probe in untrusted_probes
-    )
-
-
-def _model_entry(
-    model: Model, outcome: str, fields: dict[str, str | bool | int | dict[str, int] | None]
-) -> Entry:
-    return Entry(
-        event=Event.MODEL_LOAD,
-        outcome=outcome,
-        object=model.manifest.name,
-        model=model.digest,
-        fields={"version": model.manifest.version, **fields},
-    )

@@ -1,8 +1,8 @@
 """The decode loop: from a prompt that was read to the end of its answer.
 
-Per token: one native decode, one native sampling, one table look-up for the token's bytes, one poll of the
-channel. Nothing in it grows with the answer. Where one token takes long, llama.cpp's abort callback looks
-for the cancel inside it as well.
+Per token: one native decode, or its part of one (`govdesk.worker.steps`), one native sampling, one table
+look-up for the token's bytes, one poll of the channel. Nothing in it grows with the answer. Where one token
+takes long, llama.cpp's abort callback looks for the cancel inside it as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llama_cpp import llama_cpp as lib
 
 from govdesk.domain.frames import AnswerPiece
 from govdesk.worker.sampling import STUCK, TOO_SLOW, Sampler
-from govdesk.worker.sequences import Sequence, Sequences
+from govdesk.worker.steps import Steps
 from govdesk.worker.thinking import Span, Splitter
 from govdesk.worker.tokens import Vocabulary
 
@@ -60,8 +60,7 @@ class Watch:
 
 def decode(
     context: lib.llama_context_p,
-    sequences: Sequences,
-    sequence: Sequence,
+    steps: Steps,
     vocabulary: Vocabulary,
     sampler: Sampler,
     watch: Watch,
@@ -79,8 +78,7 @@ def decode(
 
     Args:
         context: has read the prompt of the answer, logits of its last token included.
-        sequences: of this context.
-        sequence: holds the prompt; it goes on with each token that was computed.
+        steps: compute each token that was chosen.
         vocabulary: the model's.
         sampler: chooses tokens; knows the prompt's last ones.
         watch: on.
@@ -90,7 +88,7 @@ def decode(
         room: most tokens.
         thinking: tells this answer's thinking apart; None for a model that does not think.
     """
-    compute, choose, fill = sequences.decode, sampler.choose, sequences.one.fill
+    choose, go_on = sampler.choose, steps.go_on
     is_end, piece = vocabulary.ends, vocabulary.piece
     clock = time.perf_counter
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -100,7 +98,7 @@ def decode(
     last = sent = clock()
     code = "length"
     for count in range(room):
-        token = choose(context, -1)
+        token = choose(context, steps.index)
         if token < 0:
             code = _FAILED[token]
             break
@@ -130,8 +128,7 @@ def decode(
         if count > 0:  # until the first token showed how fast this machine is, it is watched
             watch.switch(now - last >= SLOW_TOKEN_SECONDS)
         last = now
-        tokens = (token,)
-        result = compute(sequence, tokens, fill(sequence, tokens, wanted=1))
+        result = go_on(token)
         if result != 0:
             code = "cancelled" if result == ABORTED else "decode.failed"
             break

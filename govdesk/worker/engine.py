@@ -32,6 +32,7 @@ from govdesk.worker.pace import Pace
 from govdesk.worker.sampling import GrammarRefusedError, sampler
 from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
 from govdesk.worker.states import States
+from govdesk.worker.steps import DraftedSteps, Steps, Trials
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
@@ -104,6 +105,7 @@ class Engine:
             self._context, self._model, order.sequences, self.context_tokens, self._batch_tokens
         )
         self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
+        self._trials = Trials()
         self._most_threads = max(order.threads, batch_threads)
         source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
@@ -252,19 +254,22 @@ class Engine:
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
-                code = yield from decode(
-                    self._context,
-                    self._sequences,
-                    sequence,
-                    self._vocabulary,
-                    chosen_by,
-                    watch,
-                    between,
-                    run,
-                    turn=order.turn,
-                    room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
-                    thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
-                )
+                steps = self._steps(sequence, speculate=order.speculate)
+                try:
+                    code = yield from decode(
+                        self._context,
+                        steps,
+                        self._vocabulary,
+                        chosen_by,
+                        watch,
+                        between,
+                        run,
+                        turn=order.turn,
+                        room=min(order.max_tokens, self.context_tokens - run.prompt_tokens),
+                        thinking=detect(self._template.source, self._opening, self._vocabulary.token_of),
+                    )
+                finally:
+                    steps.end()
         finally:
             watch.switch(False)
             chosen_by.free()
@@ -272,6 +277,19 @@ class Engine:
             yield _done(order.turn, code, run)
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
+
+    def _steps(self, sequence: Sequence, *, speculate: bool) -> Steps:
+        if not speculate or not self._sequences.can_cut(sequence):
+            return Steps(self._sequences, sequence)
+        return DraftedSteps(
+            self._context,
+            self._sequences,
+            sequence,
+            self._vocabulary.size,
+            self.context_tokens,
+            self._trials,
+            lambda: self.pace.threads[0],
+        )
 
     def _set_threads(self, decode_with: int, read_with: int) -> None:
         lib.llama_set_n_threads(self._context, decode_with, read_with)

@@ -112,6 +112,10 @@ class Sequences:
         self.one = Batch(1)
         """For the decode loop: the batch of one token."""
 
+    def can_cut(self, sequence: Sequence) -> bool:
+        """True where tokens can be taken away from a sequence's end."""
+        return self._cuttable and self._first(sequence) == 0
+
     def of(self, conversation: str) -> Sequence | None:
         """The sequence that holds something of a conversation."""
         found = (one for one in self._all if one.conversation == conversation and one.tokens)
@@ -142,7 +146,7 @@ class Sequences:
         if source is not None and source.conversation == conversation:
             target = source
         else:
-            target = self.of(conversation) or self._oldest(spare=source)
+            target = self.of(conversation) or self._oldest()
         if source is None or not self._take(source, target, prefix):
             self.clear(target)
         target.conversation = conversation
@@ -237,9 +241,9 @@ class Sequences:
         target.tokens, target.among_many = tokens, among_many
         return self._end(target) == prefix
 
-    def _oldest(self, spare: Sequence | None = None) -> Sequence:
-        """The sequence that was used longest ago, an empty one first; the one to share from last."""
-        return min(self._all, key=lambda one: (one is spare, one.used))
+    def _oldest(self) -> Sequence:
+        """The sequence that was used longest ago, an empty one first."""
+        return min(self._all, key=lambda one: one.used)
 
     def _evict(self, keep: Sequence) -> bool:
         """Empty the sequence that was used longest ago; False when there is none but the one to keep."""

@@ -13,7 +13,19 @@ import sys
 from collections.abc import Callable
 
 from govdesk import config
-from tests.bench import busy, decode, growth, load, machine, quality, read_ahead, redaction, turn
+from tests.bench import (
+    busy,
+    decode,
+    first_token,
+    fit,
+    growth,
+    load,
+    machine,
+    quality,
+    read_ahead,
+    redaction,
+    turn,
+)
 from tests.bench import threads as thread_settings
 from tests.bench.figures import Figures
 
@@ -28,11 +40,13 @@ _SECTIONS: dict[str, Callable[[Figures, int, int], None]] = {
     "turn": lambda figures, rounds, _tokens: _turns(figures, rounds),
     "history": lambda figures, rounds, _tokens: turn.history(figures, rounds),
     "decode": decode.measure,
+    "read-ahead": lambda figures, rounds, _tokens: read_ahead.measure(figures, min(rounds, 5)),
     "threads": thread_settings.measure,
     "load": lambda figures, rounds, _tokens: load.measure(figures, rounds),
     "growth": growth.measure,
+    "first-token": lambda figures, rounds, _tokens: first_token.measure(figures, max(1, rounds // 3)),
+    "fit": lambda figures, rounds, _tokens: fit.measure(figures, rounds),
     "quality": lambda figures, rounds, _tokens: quality.measure(figures, rounds),
-    "read-ahead": lambda figures, rounds, _tokens: read_ahead.measure(figures, min(rounds, 5)),
 }
 _BOTH_BY_ITSELF = frozenset({"threads"})
 """Compares settings on an idle and on a busy machine in any case."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from govdesk.domain.frames import AnswerDone, Loaded, LoadFailed
 from tests import gguf_files
 from tests.tiny_models import KINDS, tiny_bytes, tiny_model, tiny_parts
-from tests.tiny_worker import TinyWorker
+from tests.tiny_worker import SMALL, TinyWorker
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,3 +58,14 @@ def test_parts_that_do_not_belong_together_are_refused_by_the_library_too() -> N
             assert worker.signal() == 0
         finally:
             worker.stop()
+
+
+def test_keys_and_values_that_do_not_fill_blocks_are_refused_without_a_crash() -> None:
+    """Heads of 16 cannot be kept as Q8_0: `fit.kv_possible` says so before, and the worker after."""
+    order = msgspec.structs.replace(SMALL, kv="q8_0")
+    worker = TinyWorker(tiny_bytes("qwen3"), order=order)
+    try:
+        assert worker.loaded == LoadFailed(code="model.no-context")
+        assert worker.signal() == 0
+    finally:
+        worker.stop()

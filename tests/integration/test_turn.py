@@ -192,3 +192,19 @@ def test_a_shaped_answer_repeats_and_its_seed_is_on_record(profile: Path, tmp_pa
     once = _ask(profile, *free)
     seed = str(once["sampling"]["seed"])  # type: ignore[index]
     assert _ask(profile, "--seed", seed, *free)["text"] == once["text"]
+
+
+def test_a_message_that_is_too_long_is_said_to_be_and_nothing_is_kept_or_cut(profile: Path) -> None:
+    before = len([one for one in records(profile) if one["event"] == "turn.intent"])
+    done = govdesk(
+        profile, "ask", "--when-full", "drop-oldest", "-", passphrase=PASSPHRASE, stdin="harbour " * 9000
+    )
+    assert done.returncode == 5, done.stderr
+    assert done.stdout == ""
+    assert "Nothing was cut" in done.stderr
+    assert "The message alone is" in done.stderr
+    log = records(profile)
+    assert len([one for one in log if one["event"] == "turn.intent"]) == before + 1
+    outcome = [one for one in log if one["event"] == "turn.outcome"][-1]
+    assert (outcome["outcome"], outcome["fields"]["rule"]) == ("failed", "context.full")
+    assert outcome["fields"]["conversation"] is None

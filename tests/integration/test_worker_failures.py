@@ -20,7 +20,7 @@ from govdesk.domain.frames import FromWorker, Tune, Tuned
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
-from govdesk.domain.turn import Role, Sampling
+from govdesk.domain.turn import Ended, Outcome, Role, Sampling
 from govdesk.errors import WorkerError
 from govdesk.inference.manifest import read_manifest
 from govdesk.inference.store import Model, models_of
@@ -28,6 +28,7 @@ from govdesk.inference.supervisor import Supervisor
 from govdesk.process import environment
 from govdesk.process.channel import Channel
 from govdesk.sandbox import selftest
+from tests.bench.line import WholeLine
 from tests.processes import DirectBroker
 
 BROKEN = Path(__file__).parents[1] / "broken_worker.py"
@@ -125,6 +126,29 @@ def test_a_crash_is_explained_the_text_is_kept_and_the_next_question_is_answered
     assert line.failure == {"code": code, "signal": number}
     assert line.ask(Sampling(max_tokens=8, temperature=0.0)).reason == "length"
     assert line.broker.started == 2
+
+
+def test_the_whole_turn_keeps_what_came_and_has_one_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policy, audit writer, worker and encrypted history, all real; the worker breaks at its 60th token."""
+    monkeypatch.setattr("tests.bench.line.DirectBroker", lambda: BreakingBroker("segv", 60))
+    line = WholeLine(tmp_path)
+    try:
+        [*_, ended] = line.chat.run_turn(None, "Write a long story about a harbour.", LONG)
+        assert isinstance(ended, Ended)
+        assert ended.outcome is Outcome.FAILED
+        assert ended.text
+        assert "ended unexpectedly" in ended.explanation
+        question, answer = line.store.messages(ended.conversation)
+        assert (answer.text, answer.outcome, answer.code) == (ended.text, Outcome.FAILED, "worker.crashed")
+        assert not line.store.unfinished_turns()
+        [*_, again] = line.chat.run_turn(ended.conversation, "Go on.", Sampling(max_tokens=4))
+        assert isinstance(again, Ended) and again.outcome is Outcome.COMPLETED
+        assert question.text
+    finally:
+        line.close()
+        line.audit._channel.close()
 
 
 def test_a_crash_while_the_prompt_is_read(lines: list[Line]) -> None:

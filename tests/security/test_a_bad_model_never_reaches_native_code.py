@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,15 +23,31 @@ from govdesk.domain.frames import Loaded, LoadFailed
 from govdesk.errors import ModelError
 from govdesk.inference import gguf
 from govdesk.inference.gguf import GgufFacts, examine
+from govdesk.inference.gguf_reading import MAX_ELEMENTS, MAX_METADATA_BYTES
 from tests import gguf_files
 from tests.gguf_bad_files import GOOD, GOOD_CASES, HANDCRAFTED, MORE
-from tests.gguf_files import BOOL, I32, U16, U32, File, Raw, Tensor, Typed, encode, head
+from tests.gguf_files import (
+    BOOL,
+    I32,
+    STRING,
+    U16,
+    U32,
+    U64,
+    File,
+    Raw,
+    Tensor,
+    Typed,
+    encode,
+    head,
+    string,
+)
 from tests.gguf_mutations import flipped, mutated
 from tests.tiny_models import KINDS, tiny_bytes, tiny_model, tiny_parts
 from tests.tiny_worker import TinyWorker, sealed
 
 EXAMPLES = int(os.environ.get("GOVDESK_FUZZ_EXAMPLES", "100"))
 SMALL_TOKENS = 300
+Run = Callable[..., subprocess.CompletedProcess[str]]
 ASK = [("user", "the user and the system say é\0<|im_end|>")]
 
 
@@ -102,6 +120,10 @@ def test_more_bad_files_are_refused(name: str) -> None:
         ("llama-spm", "expert_used_count", 1),
         ("qwen3", "attention.value_length", 8),
         ("gemma3", "attention.sliding_window_pattern", Typed(BOOL, [True] * 3)),
+        ("gemma3", "attention.sliding_window_pattern", 1),
+        ("gemma3", "attention.sliding_window_pattern", Typed(BOOL, [False] * 2)),
+        ("gemma3", "attention.sliding_window_pattern", [0, 0]),
+        ("gemma3", "attention.head_count", Typed(BOOL, [True] * 2)),
         ("gpt-oss", "attention.sliding_window", 0),
         ("gpt-oss", "expert_used_count", 0),
         ("gpt-oss", "expert_used_count", 5),
@@ -118,6 +140,16 @@ def test_hyperparameters_that_cannot_be_are_refused(kind: str, key: str, value: 
     file = tiny_model(kind)
     content = encode(file.with_keys({f"{file.keys['general.architecture']}.{key}": value}))
     assert code_of(content) == "gguf.hyperparameter"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "full_layers"),
+    [(0, 0), (2, 1), (3, 0), (Typed(BOOL, [True, False]), 1), ([1, 1], 0), (None, 0)],
+)
+def test_how_many_layers_see_everything_is_known(pattern: object, full_layers: int) -> None:
+    content = encode(tiny_model("gemma3").with_keys({"gemma3.attention.sliding_window_pattern": pattern}))
+    assert check(content).shape.full_layers == full_layers
+    assert check(tiny_bytes("gemma3")).shape.sliding_window == 64
 
 
 @pytest.mark.parametrize("architecture", ["", "bert", "mamba", "clip", "llama\n", "x" * 1000, None, 7])
@@ -351,3 +383,47 @@ def test_an_abort_in_native_code_is_what_these_rules_prevent() -> None:
         assert worker.signal() != 0
     finally:
         worker.stop()
+
+
+_WITHIN = """
+import os, resource, sys
+from pathlib import Path
+from govdesk.errors import ModelError
+from govdesk.inference.gguf import examine
+used = next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmData:"))
+resource.setrlimit(resource.RLIMIT_DATA, ((used << 10) + int(sys.argv[2]),) * 2)
+try:
+    examine([os.open(sys.argv[1], os.O_RDONLY)], "model.gguf")
+except ModelError as error:
+    print(error.code)
+"""
+
+
+def test_the_worst_that_a_file_can_say_takes_little_memory(tmp_path: Path, isolated: Run) -> None:
+    """As many tokens as are read at all, in nearly as much description as is read at all."""
+    path = tmp_path / "worst.gguf"
+    key = string("tokenizer.ggml.tokens") + struct.pack("<IIQ", gguf_files.ARRAY, STRING, MAX_ELEMENTS)
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key)
+        file.write(b"".join(string(b"%022d" % number) for number in range(MAX_ELEMENTS)))
+    assert MAX_METADATA_BYTES * 0.9 < path.stat().st_size < MAX_METADATA_BYTES
+    done = isolated(_WITHIN, str(path), str(4 * MAX_METADATA_BYTES))
+    assert (done.returncode, done.stdout) == (0, "gguf.counts\n"), done.stderr
+
+
+def test_a_description_without_end_is_not_read_to_its_end() -> None:
+    descriptor = os.memfd_create("sparse", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, b"GGUF" + struct.pack("<IQQ", 3, 0, 4000))
+        piece = struct.pack("<IIQ", gguf_files.ARRAY, U64, MAX_ELEMENTS)  # 16 MiB of zeros each
+        at = 24
+        for number in range(8):
+            key = string(f"k{number}") + piece
+            os.pwrite(descriptor, key, at)
+            at += len(key) + 8 * MAX_ELEMENTS
+        os.ftruncate(descriptor, 2**40)
+        with pytest.raises(ModelError) as caught:
+            examine([descriptor], "model.gguf")
+        assert caught.value.code == "gguf.too-much"
+    finally:
+        os.close(descriptor)

@@ -24,10 +24,13 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.prompt_state import PromptState
 from govdesk.domain.turn import Outcome, Usage
+from govdesk.inference.prompt_states import new_memfd
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.migrations import MIGRATIONS
+from govdesk.storage.prompt_states import PromptStateFiles
 
 PAGE = 4096
 RESERVE = 80  # 16 bytes of IV and 64 of HMAC-SHA-512 end each page (SQLCipher 4)
@@ -101,7 +104,10 @@ SCENARIO = """
     from govdesk.storage.conversations import EncryptedConversations
     from govdesk.storage.database import Database
     from govdesk.storage.drafts import EncryptedDrafts
+    from govdesk.domain.prompt_state import PromptState
+    from govdesk.inference.prompt_states import new_memfd
     from govdesk.storage.migrations import MIGRATIONS
+    from govdesk.storage.prompt_states import PromptStateFiles
 
     plan = json.load(sys.stdin)
     profile = Profile(Path(os.environ["GOVDESK_HOME"]))
@@ -147,7 +153,21 @@ SCENARIO = """
         steps = (*MIGRATIONS, lambda sql: sql.execute("CREATE TABLE later (x INTEGER)"))
         database = Database.open(profile.database, key, steps)
     assert len(database.backups()) == 1
-    fill(EncryptedConversations(database), plan["rows"][half:])
+    store = EncryptedConversations(database)
+    fill(store, plan["rows"][half:])
+    # What the model read of two conversations, sealed.
+    files = PromptStateFiles(database, profile.caches)
+    content = " ".join(word for row in plan["rows"] for word in row).encode() * 500
+    descriptor = new_memfd(len(content))
+    os.pwrite(descriptor, content, 0)
+    state = PromptState(descriptor, 600, len(content))
+    assert files.room() > len(content)
+    one, other = (found.id for found in store.conversations()[:2])
+    files.keep(one, state, b"binding", 1)
+    files.keep(other, state, b"binding", 2)
+    with database.reading() as sql:
+        state_keys = [key.hex() for (key,) in sql.execute("SELECT key FROM prompt_states").fetchall()]
+    print(json.dumps({"states": state_keys}))
     with keys[Purpose.DATABASE].use() as key:
         print(json.dumps({"key": key.hex()}), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -164,6 +184,7 @@ class Left(NamedTuple):
     secrets: list[str]
     code: str
     key: bytes
+    state_keys: list[bytes]
     said: bytes
 
 
@@ -188,10 +209,11 @@ def left(tmp_path_factory):
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()
     lines = result.stdout.splitlines()
     code, key = json.loads(lines[0])["code"], bytes.fromhex(json.loads(lines[-1])["key"])
-    said = b"\n".join(lines[1:-1]) + result.stderr
+    state_keys = [bytes.fromhex(one) for one in json.loads(lines[-2])["states"]]
+    said = b"\n".join(lines[1:-2]) + result.stderr
     secrets = [passphrase, wrong, *passphrase.split(), *wrong.split()]
     searched = {row[3] for row in rows}
-    return Left(base, home, canaries, searched, secrets, code, key, said)
+    return Left(base, home, canaries, searched, secrets, code, key, state_keys, said)
 
 
 def test_no_word_is_in_clear_anywhere(left):
@@ -200,6 +222,8 @@ def test_no_word_is_in_clear_anywhere(left):
     backup = f"history.db.before-{len(MIGRATIONS) + 1:03d}"
     assert {"keys.json", "history.db", "history.db-wal", "history.db-shm", backup} <= names
     assert len(content) > 500_000
+    sealed = [file for file in files if file.parent == left.home / "caches"]
+    assert len(sealed) == 2 and all(file.stat().st_size > 500_000 for file in sealed)
     searched = [*left.canaries, *(word for word in left.secrets)]
     assert len(searched) >= 100
     print(f"{len(searched)} canary words, {len(files)} files, {len(content)} bytes: ", end="")
@@ -218,6 +242,8 @@ def test_no_key_and_no_code_is_in_clear_anywhere(left):
         b64encode(left.key),
         left.code.encode(),
         plain_code.encode(),
+        *left.state_keys,
+        *(key.hex().encode() for key in left.state_keys),
     ):
         assert secret.lower() not in content.lower()
         assert secret.lower() not in left.said.lower()
@@ -296,3 +322,46 @@ def test_deleted_words_are_in_no_page(tmp_path, seed):
             assert store.search(rows[renamed][0])
             database.check()
             database.close()
+
+
+def state_key(database, conversation):
+    with database.reading() as sql:
+        return sql.execute(
+            "SELECT s.key FROM prompt_states AS s JOIN conversations AS c ON c.seq = s.conversation"
+            " WHERE c.id = ?",
+            (conversation,),
+        ).fetchone()[0]
+
+
+def test_the_key_of_a_deleted_conversations_state_is_in_no_page(tmp_path):
+    """Crypto-erase: who has the whole disk and the person's key later still cannot open an old copy of it."""
+    key = os.urandom(32)
+    path = tmp_path / "history.db"
+    database = Database.create(path, bytearray(key))
+    store = EncryptedConversations(database)
+    files = PromptStateFiles(database, tmp_path / "caches")
+    assert files.room() > 0
+    content = os.urandom(20_000)
+    descriptor = new_memfd(len(content))
+    os.pwrite(descriptor, content, 0)
+    made = fill(store, [words(3, f"state-{number}") for number in range(12)], random.Random(1))
+    replaced = []
+    for conversation in made:
+        for _ in range(2):  # kept again, it has another key
+            files.keep(conversation, PromptState(descriptor, 600, len(content)), b"b", 1)
+            replaced.append(state_key(database, conversation))
+    os.close(descriptor)
+    keys = {conversation: state_key(database, conversation) for conversation in made}
+    clear = b"".join(decrypted_pages(path, key))
+    assert all(one in clear for one in keys.values()), "control: before the deletion they are there"
+    for conversation in made[::2]:
+        store.delete(conversation)
+    assert files.sweep() == len(made[::2])
+    assert database.compact_if_due()
+    clear = b"".join(decrypted_pages(path, key))
+    gone = [keys[conversation] for conversation in made[::2]] + replaced[::2]
+    assert [one for one in gone if one in clear] == []
+    assert all(keys[conversation] in clear for conversation in made[1::2])
+    names = {file.name for file in (tmp_path / "caches").iterdir()}
+    assert len(names) == len(made[1::2])
+    database.close()

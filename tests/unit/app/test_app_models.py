@@ -138,3 +138,16 @@ def test_verifying_is_on_record_whatever_it_finds(bench: Bench) -> None:
     (found,) = bench.models.verify_model("tiny", lambda _: None, lambda: False)
     assert not found.sound
     assert [e.event for e in bench.log.entries[2:]] == [Event.MODEL_VERIFY] * 2
+
+
+def test_the_list_says_whether_it_fits_this_machine(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.bring()
+    (line,) = [line for line in bench.models.models().models if line.imported]
+    assert line.fit_words == "fits"
+
+    class Small:
+        total_bytes, free_bytes = 2**20, 2**20
+
+    monkeypatch.setattr(models.machine_memory, "read", Small)
+    (line,) = [line for line in bench.models.models().models if line.imported]
+    assert line.fit_words.startswith("will not fit: needs ")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from govdesk.inference.formats import Cpu, Speed, block_format, fast_formats, speed, this_cpu
-from govdesk.inference.gguf_reading import BLOCKS
+from govdesk.inference.gguf_formats import BLOCKS
 from tests.conftest import CHECKOUT
 
 PLAIN = Cpu("x86_64", frozenset({"sse4_2"}))

@@ -321,6 +321,9 @@ class TestRefused:
     def test_places_that_are_none(self, tmp_path: Path, medium: Medium) -> None:
         (tmp_path / "empty").mkdir()
         assert refused(lambda: Package(tmp_path / "empty", TRUST)).code == "model.manifest"
+        for odd, code in (("x" * 5000, "model.place"), ("a\0b", "model.manifest")):
+            error = refused(lambda odd=odd: Package(tmp_path / odd, TRUST))  # type: ignore[misc]
+            assert error.code == code
         with pytest.raises(UnreadableError):
             Package(tmp_path / "no" / "where", TRUST)
         (medium.folder / "second.toml").write_text("")

@@ -179,7 +179,7 @@ def _thinking_after_the_answer(worker: Worker, turn: str) -> None:
     worker.send(
         AnswerPiece(turn=turn, text="a", tokens=1),
         AnswerPiece(turn=turn, text="b", tokens=1, thinking=True),
-        done(turn),
+        done(turn, answer=2),
     )
 
 

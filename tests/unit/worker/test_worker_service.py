@@ -29,6 +29,11 @@ def answer():
         pass
     print(frame.reason, flush=True)
 
+def code():
+    while not isinstance(frame := trusted.receive(20)[0], ReadDone):
+        pass
+    print(frame.code or "whole", flush=True)
+
 def script():
     say()
     STEPS
@@ -104,3 +109,74 @@ def test_garbage_while_it_answers_ends_it(isolated, model_file, more: str) -> No
         "answer()",
     ]
     assert _serve(isolated, model_file, *steps) == "cancelled rc 1"
+
+
+def _ready(*steps: str) -> list[str]:
+    return [
+        "trusted.send(load, (model.fileno(),))",
+        "trusted.receive(20)",
+        *steps,
+        "trusted.send(Shutdown())",
+    ]
+
+
+_AHEAD = "ReadAhead(turn='r', conversation='c', messages=(ChatMessage(role='user', text='word ' * 150),))"
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ("SaveState(conversation='c')", "StateSize"),
+        ("CountTokens(turn='n', messages=(ChatMessage(role='user', text='Hello'),))", "Counted"),
+        ("ReadAhead(turn='s', conversation='c', messages=(ChatMessage(role='user', text='Hello'),))",
+         "ReadDone"),
+    ],
+    ids=["state", "count", "another reading"],
+)  # fmt: skip
+def test_reading_ahead_ends_for_any_other_order_which_is_done_afterwards(
+    isolated, model_file, order: str, said: str
+) -> None:
+    steps = _ready(f"ours.sendall(wire.encode({_AHEAD}) + wire.encode({order}))", "code()", "say()")
+    assert _serve(isolated, model_file, *steps) == f"cancelled {said} rc 0"
+
+
+def test_reading_ahead_is_stopped_by_its_own_cancel_alone(isolated, model_file) -> None:
+    steps = _ready(f"ours.sendall(wire.encode({_AHEAD}) + wire.encode(Cancel(turn='r')))", "code()")
+    assert _serve(isolated, model_file, *steps) == "cancelled rc 0"
+    steps = _ready(f"ours.sendall(wire.encode({_AHEAD}) + wire.encode(Cancel(turn='t')))", "code()")
+    assert _serve(isolated, model_file, *steps) == "whole rc 0"
+
+
+def test_a_cancel_finds_an_order_that_waits(isolated, model_file) -> None:
+    orders = "wire.encode(generate('t', 200)) + wire.encode(generate('u')) + wire.encode(Cancel(turn='u'))"
+    steps = _ready(f"ours.sendall({orders})", "answer()", "answer()")
+    assert _serve(isolated, model_file, *steps).split()[1] == "cancelled"
+
+
+def test_more_orders_than_anybody_sends_end_it(isolated, model_file) -> None:
+    many = "wire.encode(ForgetState(conversation='c')) * 40"
+    steps = _ready(f"ours.sendall(wire.encode(generate('t', 200)) + {many})", "answer()")
+    assert _serve(isolated, model_file, *steps) == "cancelled rc 1"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "trusted.send(SaveState(conversation='c'), (model.fileno(),))",
+        "trusted.send(WriteState(conversation='c'))",
+        "trusted.send(RestoreState(conversation='c'))",
+        "trusted.send(RestoreState(conversation='c'), (model.fileno(), model.fileno()))",
+    ],
+)
+def test_descriptors_come_where_they_belong_and_nowhere_else(isolated, model_file, order: str) -> None:
+    assert _serve(isolated, model_file, *_ready(order)) == "rc 1"
+
+
+def test_what_is_no_state_is_refused_and_it_lives(isolated, model_file) -> None:
+    steps = _ready("trusted.send(RestoreState(conversation='c'), (nothing.fileno(),))",
+                   "print(trusted.receive(20)[0].tokens, flush=True)",
+                   "trusted.send(RestoreState(conversation='c'), (model.fileno(),))",
+                   "print(trusted.receive(20)[0].tokens, flush=True)",
+                   "trusted.send(WriteState(conversation='c'), (nothing.fileno(),))",
+                   "print(trusted.receive(20)[0].state_bytes, flush=True)")  # fmt: skip
+    assert _serve(isolated, model_file, *steps) == "0 0 0 rc 0"

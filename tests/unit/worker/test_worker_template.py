@@ -183,9 +183,7 @@ def test_a_question_that_was_never_answered_goes_before_the_next_one_where_each_
         _text(ALTERNATES, history)
         == "<|user|>S\n\none\n\ntwo<|end|><|assistant|>A<|end|><|user|>three<|end|>"
     )
-    assert "<|user|>one<|end|><|assistant|><|user|>two" in _text(
-        PLAIN, history
-    )  # elsewhere it stays what it is
+    assert "<|user|>one<|end|><|user|>two" in _text(PLAIN, history)  # elsewhere it stays what it is
     assert _code(ALTERNATES, (("assistant", "a"), ("user", "b"))) == "template.refused"
 
 

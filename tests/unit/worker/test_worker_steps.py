@@ -1,0 +1,151 @@
+"""Drafts change how often the library computes, and no token of any answer."""
+
+from __future__ import annotations
+
+# In a process of its own: the library's threads and limits are no part of the tests' process.
+_ENGINE = r"""
+import os, sys
+from llama_cpp import llama_cpp as lib
+from govdesk.domain.frames import *
+from govdesk.worker import engine as module, steps
+
+THREADS = int(sys.argv[2])
+e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),), LoadModel(context_tokens=1024, threads=THREADS))
+e.pace._others.look = lambda: 0.0  # a machine of our own
+e.pace._others.begin = lambda: 0.0
+native, decodes = lib.llama_decode, 0
+
+def counted(*arguments):
+    global decodes
+    decodes += 1
+    return native(*arguments)
+
+lib.llama_decode = counted
+LIST = "Ada Lovelace, 12 Harbour Road; Grace Hopper, 4 Mill Lane; Alan Turing, 77 Park View; Edsger Dijkstra, 3 Quay."
+REPEATING = [
+    f"Repeat this text exactly, word for word: {LIST} {LIST}",
+    "Say: the sea and the sea and the sea and the sea and the sea and the sea and the sea.",
+    "a b c a b c a b d a b c a b e a b c a b f a b c a b",
+    "1, 2, 3, 1, 2, 3, 1, 2, 4, 1, 2, 3, 1, 2, 5, 1, 2, 3,",
+    "é😀é😀é😀é😀ééé😀é😀 é😀é😀",
+    f"Return these names as a list, and then once more: {LIST}",
+    "Write a short story about a harbour town.",
+    "x" * 200,
+]
+
+def ask(text, **changed):
+    global decodes
+    order = dict(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=60, temperature=0.0,
+                 top_p=0.95, top_k=40, repeat_penalty=1.0, seed=7)
+    e._sequences.clear(e._sequences._all[0])
+    for one in e._sequences._all:
+        e._sequences.clear(one)
+    decodes = 0
+    events = list(e.answer(Generate(**{**order, **changed}), lambda: False))
+    text = "".join(x.text for x in events if isinstance(x, AnswerPiece))
+    return (text, events[-1]), decodes
+
+def both(text, **changed):
+    without, many = ask(text, speculate=False, **changed)
+    with_drafts, few = ask(text, speculate=True, **changed)
+    assert without == with_drafts, (text, without, with_drafts)
+    return many, few
+"""
+
+
+def _run(isolated, model_file, code: str, threads: int = 1) -> str:
+    done = isolated(_ENGINE + code, str(model_file), str(threads), timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_same_tokens_with_fewer_decodes_where_text_repeats(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+steps.TRIALS = 1
+steps.DraftedSteps._judge = lambda self: setattr(self, "_batch_seconds", 0.0)  # whether it pays or not
+saved = []
+for text in [*REPEATING, f"{LIST} " * 12 + "Repeat the last three lines."]:  # the last: more than 512 tokens
+    many, few = both(text)
+    saved.append(many - few)
+assert e._trials.passed(4) and e._trials.passed(16), e._trials._same
+assert saved[0] > 15 and saved[-1] > 15, saved
+""",
+    )
+
+
+def test_the_same_tokens_with_a_seed_penalties_and_a_grammar(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        r"""
+for text in REPEATING[:3]:
+    for seed in (1,):
+        both(text, temperature=0.7, seed=seed, min_p=0.05)
+    both(text, repeat_penalty=1.1)
+both(REPEATING[0], grammar=r'root ::= ("Ada" | "Grace" | ", " | "; " | [a-z0-9 ])+')
+""",
+    )
+
+
+def test_what_was_drafted_and_not_chosen_is_gone(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+steps.TRIALS = 1
+for most in range(20, 34, 4):
+    (_, done), _ = ask(REPEATING[0], max_tokens=most, conversation="c")
+    sequence = e._sequences.of("c")
+    # the last token of an answer that reached its limit was chosen and never computed
+    assert len(sequence.tokens) == done.prompt_tokens + done.answer_tokens - 1, (most, done)
+    assert e._sequences._end(sequence) == len(sequence.tokens)
+""",
+    )
+
+
+def test_with_several_threads_nothing_is_drafted(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+many, few = both(REPEATING[0])
+assert many == few and not e._trials._same
+""",
+        threads=2,
+    )
+
+
+def test_where_the_library_computes_otherwise_nothing_is_drafted(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+logits = steps.DraftedSteps._logits
+steps.DraftedSteps._logits = lambda self, index: logits(self, index) + (b"other" if index == 0 else b"")
+for text in REPEATING[:2]:
+    both(text)  # each size is tried once, and computed again alone
+assert all(e._trials.failed(size) for size in e._trials._same) and e._trials._same
+many, few = both(REPEATING[0])
+assert many == few
+""",
+    )
+
+
+def test_drafts_that_do_not_pay_need_more_to_fit_and_come_back(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+one = e._sequences.begin("c", (1, 2, 3))
+made = steps.DraftedSteps(e._context, e._sequences, one, e._vocabulary.size, 1024, e._trials, lambda: 1)
+def judged(hits, cost):
+    made._alone_seconds, made._batch_seconds, made._hits = 1.0, cost, hits
+    made._judge()
+    return made._need
+assert [judged(0, 3.0) for _ in range(5)] == [6, 12, 24, 32, 32]
+assert [judged(16, 5.0) for _ in range(5)] == [16, 8, 4, 3, 3]
+""",
+    )
