@@ -403,11 +403,12 @@ class Supervisor:
             self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest)
             gpu = self.graphics.choose(self._probe)
-            info = self._load_on_graphics(model, opened, order, gpu) if gpu else None
-            if info is None:
+            done = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            if done is None:
                 self._channel = self._broker.start_worker()
                 self._prove_walls(self._channel)
-                info = self._load(model, opened, order)
+                done = self._load(model, opened, order), order
+            info, order = done  # as it was loaded: what is kept of a prompt is bound to where it was computed
             self._loading = (order, info.digest, model.manifest.template_sha384)
             if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
                 self._send(self._channel, threads)
@@ -429,15 +430,15 @@ class Supervisor:
 
     def _load_on_graphics(
         self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
-    ) -> ModelInfo | None:
-        """Load it on a graphics card; None when that failed, which is recorded and can be explained."""
+    ) -> tuple[ModelInfo, LoadModel] | None:
+        """Load it on a graphics card, and how; None when that failed, which is recorded and explained."""
         try:
             placed = self.graphics.place(gpu, self._devices(gpu, compute=False), opened.facts, order)
             code = self.graphics.code(gpu)
             if placed.devices:
                 layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
                 self._record(records.load(model, "success", {**self.graphics.opened(gpu), "layers": layers}))
-                return self._load(model, opened, placed)
+                return self._load(model, opened, placed), placed
         except (WorkerError, ModelError) as error:
             if error.code == words.stopped().code:
                 raise

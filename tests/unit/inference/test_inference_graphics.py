@@ -296,6 +296,8 @@ def test_a_card_is_tried_apart_then_used_and_recorded(line) -> None:
     assert made.broker.started == 2, "the try has a worker of its own"
     assert orders[-1].devices == ("Vulkan0",)
     assert sum(orders[-1].device_layers) > 1
+    assert made.supervisor.loaded is not None
+    assert made.supervisor.loaded[0].devices == ("Vulkan0",), "kept state is bound to the placement"
     outcome, fields = loads(made)[-1]
     assert outcome == "success"
     assert fields["layers"] == {"Vulkan0": orders[-1].device_layers[0]}
