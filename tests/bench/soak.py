@@ -25,7 +25,9 @@ from tests.bench.line import WholeLine
 from tests.processes import DirectBroker
 
 _WARM_UP = 5
-"""Turns after which everything was used once: each of the context's sequences, a stop, a long prompt."""
+"""Turns after which everything was used once: a stop, a long prompt, a conversation that goes on."""
+_FILLING_WORDS = 600
+"""A prompt of so many words takes about a quarter of the context, whose memory comes with its first use."""
 _MOST_MIB = 16.0
 """What allocators keep for themselves varies by a few MiB; a leak of 32 KiB a turn is 32 MiB in 1,000."""
 _MOST_COUNT = 2
@@ -81,6 +83,9 @@ def soak(turns: int, seed: int, *, progress: bool = False) -> tuple[dict[str, li
             broker = line.supervisor._broker
             assert isinstance(broker, DirectBroker)
             assert broker.process is not None
+            for first in _WORDS[:5]:  # each of the context's sequences, and one more
+                filling = " ".join([first, *draw.choices(_WORDS, k=_FILLING_WORDS)])
+                list(line.chat.run_turn(None, filling, Sampling(max_tokens=1)))
             started = time.monotonic()
             for number in range(turns):
                 conversation = (

@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 
-from govdesk import config
 from govdesk.app.rules import build_redactor
 from govdesk.chat.service import ChatService
 from govdesk.domain.ids import ConversationId, RecordSeq
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Ended, Outcome, Released, Sampling
-from govdesk.inference import catalogue
+from govdesk.inference.manifest import Manifest, ModelFile, Variant
+from govdesk.inference.store import Model
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.builtin import strict_policy
 from govdesk.policy.decisions import Decider
@@ -75,21 +74,31 @@ class Line:
         return ended, [event for event in events if isinstance(event, Released)]
 
 
-def _admitted(folder: Path, content: bytes, template: str) -> catalogue.Model:
-    (folder / "scripted.gguf").write_bytes(content)
-    real = msgspec.toml.decode(
-        (config.MODELS / "smollm2-135m-instruct.toml").read_bytes(), type=catalogue.Manifest
-    )
-    manifest = msgspec.structs.replace(
-        real,
-        file="scripted.gguf",
+def _admitted(folder: Path, content: bytes, template: str) -> Model:
+    path = folder / "scripted.gguf"
+    path.write_bytes(content)
+    file = ModelFile(
+        file=path.name,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         sha384=hashlib.sha384(content).hexdigest(),
+    )
+    manifest = Manifest(
+        schema=2,
+        name="scripted",
+        title="Scripted",
+        version=1,
+        license="none",
+        provenance="made by a test",
+        shipped=False,
+        architecture="llama",
         context_tokens=CONTEXT_TOKENS,
         template_sha384=hashlib.sha384(template.encode()).hexdigest(),
+        roles=("system", "user", "assistant"),
+        highest_marking="UNCLASSIFIED",
+        variants=(Variant(quantization="F32", files=(file,)),),
     )
-    return catalogue.Model(manifest, folder / "scripted.gguf")
+    return Model(manifest, path)
 
 
 @pytest.fixture
