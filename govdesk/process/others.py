@@ -20,10 +20,9 @@ _MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Since the machine started: seconds that each processor was busy, by its number; and what runs now."""
+    """Since the machine started: seconds that each processor was busy, by its number."""
 
     busy_seconds: dict[int, float]
-    running: int
 
 
 def snapshot(path: Path = _STAT, *, low_priority: bool = False) -> Snapshot | None:
@@ -38,18 +37,15 @@ def snapshot(path: Path = _STAT, *, low_priority: bool = False) -> Snapshot | No
             text = file.read(_MAX_BYTES).decode("ascii")
         ticks = os.sysconf("SC_CLK_TCK")
         busy: dict[int, float] = {}
-        running = 0
         for line in text.splitlines():
             name, _, rest = line.partition(" ")
-            if name == "procs_running":
-                running = int(rest)
             if name.startswith("cpu") and name[3:].isdecimal():
                 spent = [int(word) for word in rest.split()]
                 counted = (_USER, _SYSTEM, _IRQ, _SOFT_IRQ, _STEAL, *((_NICE,) if low_priority else ()))
                 busy[int(name[3:])] = sum(spent[at] for at in counted) / ticks
     except (OSError, ValueError, IndexError):
         return None
-    return Snapshot(busy, running) if busy else None
+    return Snapshot(busy) if busy else None
 
 
 class Others:
@@ -70,12 +66,9 @@ class Others:
         """How many processors this process may run on."""
         return len(self._cpus)
 
-    def begin(self) -> int:
-        """Begin to watch; how many others want to run at this moment, as far as that can be told."""
-        found = self._take()
-        if found is None or len(found.busy_seconds) != self.cpus:  # some of them run where we may not
-            return 0
-        return max(0, found.running - 1)
+    def begin(self) -> None:
+        """Watch from this moment on; what was before does not count in the next look."""
+        self._take()
 
     def look(self) -> float | None:
         """Processors' worth of time that others used since the last look, 0 to `cpus`.

@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from govdesk.process.others import Others
 
-LOOK_SECONDS = 0.5
-"""How often it is looked; one look costs well under a millisecond."""
+LOOK_SECONDS = 0.25
+"""How often it is looked; one look costs tens of microseconds."""
+FRESH_SECONDS = 10.0
+"""Work that begins so soon after other work goes on with the threads that were found then."""
 _MARGIN = 0.6
 """Of a processor: less than this is no reason to change."""
 _QUIET_LOOKS = 2
@@ -43,6 +45,7 @@ class Pace:
         self._room: float = self._others.cpus
         self._quiet = 0
         self._next = 0.0
+        self._looked = -FRESH_SECONDS
         self._now = (threads, batch_threads)
         set_threads(threads, batch_threads)
 
@@ -61,10 +64,17 @@ class Pace:
         self._set(*self._now)
 
     def begin(self) -> None:
-        """Work begins after a rest: what runs this moment is all that is known."""
+        """Work begins after a rest: what was found lately holds, else there is room until a look says not.
+
+        What runs at this very moment says nothing: the session has just sent the order and still runs. With
+        threads that spin for a bounded time, a quarter of a second of too many costs little.
+        """
+        now = time.monotonic()
         self._quiet = 0
-        self._next = time.monotonic() + LOOK_SECONDS / 2
-        self._apply(self._others.cpus - self._others.begin())
+        if now - self._looked > FRESH_SECONDS:
+            self._apply(self._others.cpus)
+        self._others.begin()
+        self._next = now + LOOK_SECONDS
 
     def look(self) -> None:
         """Between tokens or parts of a prompt: look around when it is time, and adapt."""
@@ -75,6 +85,7 @@ class Pace:
         used = self._others.look()
         if used is None:
             return
+        self._looked = now
         room = self._others.cpus - used
         if room < self._room - _MARGIN:
             self._apply(room)

@@ -15,7 +15,7 @@ from govdesk.chat.history import AuditedHistory
 from govdesk.chat.service import ChatService
 from govdesk.domain.frames import FromAudit
 from govdesk.domain.ids import ConversationId
-from govdesk.domain.turn import Ended, Released, Sampling, TurnEvent
+from govdesk.domain.turn import Ended, Released, Sampling, TurnEvent, WhenFull
 from govdesk.inference import catalogue
 from govdesk.inference.supervisor import Supervisor
 from govdesk.policy.decisions import Decider
@@ -149,10 +149,12 @@ class Viewed:
         self._tick.setInterval(self.TICK_MS)
         self._tick.timeout.connect(self._look)
 
-    def run_turn(self, conversation: ConversationId | None, prompt: str) -> Generator[TurnEvent, None, None]:
+    def run_turn(
+        self, conversation: ConversationId | None, prompt: str, when_full: WhenFull = WhenFull.STOP
+    ) -> Generator[TurnEvent, None, None]:
         """The chat that the page is given: the real one, its sampling fixed, its first text timed."""
         sampling = Sampling(max_tokens=self._tokens, temperature=0.0)
-        for event in self._line.chat.run_turn(conversation, prompt, sampling):
+        for event in self._line.chat.run_turn(conversation, prompt, sampling, when_full):
             if isinstance(event, Released):
                 self._last = time.perf_counter()
                 self._started = self._started or self._last

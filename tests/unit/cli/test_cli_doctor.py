@@ -37,8 +37,7 @@ class Others:
     cpus = 16
     used: float | None = 0.1
 
-    def begin(self) -> int:
-        return 0
+    def begin(self) -> None: ...
 
     def look(self) -> float | None:
         return self.used
