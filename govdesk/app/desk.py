@@ -177,9 +177,7 @@ class SessionDesk:
     @property
     def models(self) -> Models:
         """The models of this workstation."""
-        return models.RecordedModels(
-            self._shelf, self._audit, self.policy, lambda: self._inference.loaded_digest
-        )
+        return models.RecordedModels(self._shelf, self._audit, self.policy, self._digest_in_use)
 
     @property
     def runs_on(self) -> str:
@@ -360,6 +358,10 @@ class SessionDesk:
         self._cache = cache
         history = AuditedHistory(store, self._audit, system_high, self.policy.stamp, cache.deleted)
         return Unlocked(history, chat, drafts, ahead)
+
+    def _digest_in_use(self) -> str:
+        loaded = self._inference.model_loaded()
+        return loaded.digest if loaded else ""
 
     def _forget(self) -> None:
         """Close history and wipe keys, as far as there are any; the keys even when closing fails."""

@@ -117,12 +117,6 @@ class Supervisor:
         self.probes: tuple[Probe, ...] = ()
         """What the running worker's self-test found."""
 
-    @property
-    def loaded_digest(self) -> str:
-        """Digest of the model that is loaded; empty while none is."""
-        info = self._info
-        return info.digest if info else ""
-
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
         with self._starting:  # two that ask at once get the same worker
@@ -240,12 +234,6 @@ class Supervisor:
         finally:
             self._end()
             self._one_order.release()
-
-    def set_threads(self, order: SetThreads) -> None:
-        """Compute with so many threads from the next order on, if there is a worker."""
-        channel = self._channel
-        if channel is not None and self._info is not None:
-            self._send(channel, order)
 
     def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded now, if one is."""

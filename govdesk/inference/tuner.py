@@ -30,8 +30,8 @@ class Worker(Protocol):
     def tune(self, order: Tune) -> Tuned | None:
         """Let the worker measure itself."""
 
-    def set_threads(self, order: SetThreads) -> None:
-        """Compute with so many threads."""
+    def tell(self, order: SetThreads) -> None:
+        """Say with how many threads to compute."""
 
 
 class Tuner:
@@ -73,7 +73,7 @@ class Tuner:
         kept = self._tunings.keep(info.digest, tuned, order, int(time.time()))
         if kept is None:
             return False
-        self._worker.set_threads(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))
+        self._worker.tell(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))
         return True
 
     def _quiet(self) -> bool:

@@ -64,7 +64,7 @@ class VulkanTools:
     glslc: str
     headers: Path
     spirv: Path
-    library: Path
+    linked: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class CudaTools:
 
     nvcc: str
     include: Path
-    library: Path
+    linked: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def vulkan_part(tools: VulkanTools) -> Part:
         *_WITHOUT_CPU,
         "-DGGML_VULKAN=ON",
         f"-DVulkan_INCLUDE_DIR={tools.headers}",
-        f"-DVulkan_LIBRARY={tools.library}",
+        f"-DVulkan_LIBRARY={tools.linked}",
         f"-DVulkan_GLSLC_EXECUTABLE={tools.glslc}",
         f"-DSPIRV-Headers_DIR={tools.spirv}",
     )
@@ -222,7 +222,7 @@ def cuda_part(tools: CudaTools, environment: Mapping[str, str]) -> Part:
         f"-DCMAKE_CUDA_ARCHITECTURES={architectures}",
         f"-DCMAKE_CUDA_COMPILER={tools.nvcc}",
         f"-DCMAKE_CUDA_FLAGS=-I{tools.include}",
-        f"-DCUDA_cublas_LIBRARY={tools.library}",
+        f"-DCUDA_cublas_LIBRARY={tools.linked}",
     )
     return Part("cuda", options, ("ggml-cuda",), ("libggml-cuda.so",))
 

@@ -78,7 +78,7 @@ def require_platform(system: str = sys.platform) -> None:
         raise SetupError(f"GovDesk runs on Linux; this is {system}.", todo="Use a Linux machine.")
 
 
-def library_cache(commands: Commands) -> frozenset[str]:
+def known_libraries(commands: Commands) -> frozenset[str]:
     """Sonames that the dynamic loader's cache knows for this processor."""
     return sonames_in(commands.answer([LDCONFIG, "-p"]) or "", platform.machine())
 

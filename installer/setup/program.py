@@ -99,7 +99,7 @@ def missing(purpose: str, venv: Path, commands: Commands) -> list[machine.Missin
     if purpose in {"check", "peers"}:
         return lacking
     lacking += machine.missing_programs(machine.BUILD_PROGRAMS)
-    lacking += machine.missing_libraries(machine.QT_LIBRARIES, machine.library_cache(commands))
+    lacking += machine.missing_libraries(machine.QT_LIBRARIES, machine.known_libraries(commands))
     lacking += machine.missing_font()
     if purpose == "test":
         lacking += machine.missing_programs(machine.TEST_PROGRAMS)

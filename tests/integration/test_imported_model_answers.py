@@ -47,7 +47,8 @@ def test_from_the_medium_to_an_answer(tmp_path: Path, files: tuple[bytes, ...], 
         asked = ((Role.USER, "Hello."),)
         events = list(supervisor.answer(TurnId("t"), asked, Sampling(max_tokens=4, temperature=0.0)))
         assert isinstance(events[-1], Stopped)
-        assert supervisor.loaded_digest == medium.digest()
+        loaded = supervisor.model_loaded()
+        assert loaded is not None and loaded.digest == medium.digest()
         loads = [entry for entry in entries if entry.event is Event.MODEL_LOAD]
         assert [(entry.outcome, entry.model) for entry in loads] == [("success", medium.digest())]
     finally:

@@ -154,7 +154,7 @@ class FakeWorker:
         self.orders.append(order)
         return _tuned(order, {8: 1000, 4: 500}, {8: 100}) if self.answer is None else None
 
-    def set_threads(self, order: SetThreads) -> None:
+    def tell(self, order: SetThreads) -> None:
         self.set.append(order)
 
 

@@ -85,7 +85,7 @@ def test_headers_that_are_too_old_are_replaced_by_a_folder_of_newer_ones(tree, t
     tools = backends.vulkan({**path(tree), "GOVDESK_VULKAN_HEADERS": str(newer)}, tree)
     assert isinstance(tools, backends.VulkanTools), tools
     assert tools.headers == newer / "usr/include"
-    assert tools.library == tree / "usr/lib/x86_64-linux-gnu/libvulkan.so"
+    assert tools.linked == tree / "usr/lib/x86_64-linux-gnu/libvulkan.so"
 
 
 def test_cuda_takes_the_architectures_that_are_named(tree):
