@@ -184,7 +184,7 @@ def _show(details: ModelDetails, *, as_json: bool) -> int:
         ("provenance", line.provenance),
         ("roles", ", ".join(line.roles) or "none"),
         ("context", f"{line.context_tokens:,} tokens"),
-        ("draft model", line.draft or "none"),
+        ("draft model", line.draft_words),
         ("signed by", details.signer),
         *(("file", file) for file in line.files),
         *((f"file: {name}", value) for name, value in details.file_facts),

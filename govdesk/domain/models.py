@@ -47,6 +47,12 @@ class ModelLine:
     roles: tuple[str, ...]
     files: tuple[str, ...]
     draft: str
+    """The model that the manifest names to draft for this one; empty for none."""
+
+    @property
+    def draft_words(self) -> str:
+        """As people read it: it is known, and not used yet."""
+        return f"{self.draft} (not used yet)" if self.draft else "none"
 
 
 @dataclass(frozen=True, slots=True)

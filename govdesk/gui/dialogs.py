@@ -79,6 +79,14 @@ class MarkedDialog(QDialog):
         self.setMinimumWidth(width)
         self.resize(width, min(room.height(), layout.totalHeightForWidth(width)))
 
+    def ask(self, stay: str, go: str, *, name: str) -> None:
+        """Two buttons for what cannot be undone: Enter stays (rejected), only the other goes (accepted)."""
+        staying = button(stay)
+        going = button(go, "danger", name=name)
+        staying.clicked.connect(self.reject)
+        going.clicked.connect(self.accept)
+        self.buttons(going, staying, default=staying)
+
     def buttons(self, *made: QPushButton, default: QPushButton) -> None:
         """Put the buttons at the bottom right; `default` takes the focus and Enter."""
         row = QHBoxLayout()
@@ -106,11 +114,7 @@ def confirm_delete(policy: PolicyInForce, title: str, parent: QWidget | None) ->
     dialog = MarkedDialog(policy, "Delete this conversation?", parent)
     dialog.body.addWidget(label(title, "who"))
     dialog.body.addWidget(label(words.DELETION))
-    keep = button("Keep")
-    delete = button("Delete", "danger", name="Delete the conversation for good")
-    keep.clicked.connect(dialog.reject)
-    delete.clicked.connect(dialog.accept)
-    dialog.buttons(delete, keep, default=keep)
+    dialog.ask("Keep", "Delete", name="Delete the conversation for good")
     return dialog
 
 
@@ -124,11 +128,7 @@ def confirm_close(policy: PolicyInForce, parent: QWidget | None) -> MarkedDialog
             "conversations are lost."
         )
     )
-    stay = button("Go back to the code")
-    close = button("Close", "danger", name="Close without the recovery code")
-    stay.clicked.connect(dialog.reject)
-    close.clicked.connect(dialog.accept)
-    dialog.buttons(close, stay, default=stay)
+    dialog.ask("Go back to the code", "Close", name="Close without the recovery code")
     return dialog
 
 

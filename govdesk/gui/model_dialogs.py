@@ -67,9 +67,5 @@ def confirm_remove(policy: PolicyInForce, title: str, parent: QWidget | None) ->
             "Conversations that it answered stay."
         )
     )
-    keep = button("Keep")
-    remove = button("Remove", "danger", name="Remove the model for good")
-    keep.clicked.connect(dialog.reject)
-    remove.clicked.connect(dialog.accept)
-    dialog.buttons(remove, keep, default=keep)
+    dialog.ask("Keep", "Remove", name="Remove the model for good")
     return dialog
