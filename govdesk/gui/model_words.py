@@ -56,7 +56,7 @@ def details(line: ModelLine, found: ModelDetails | None = None) -> str:
         ("Provenance", line.provenance),
         ("Context", f"{number(line.context_tokens)} tokens"),
         ("Roles", ", ".join(line.roles) or "none"),
-        ("Draft model", line.draft_words),
+        ("Draft model", line.draft and line.draft_words),
         ("Digest (SHA-384)", digest),
         *(("File", file) for file in line.files),
     ]

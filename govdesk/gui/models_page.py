@@ -163,7 +163,7 @@ class ModelsPage(QWidget):
         work = QHBoxLayout()
         work.addWidget(self.bar, 1)
         work.addWidget(self.stop_button)
-        work.addWidget(self.again_button)
+        work.addWidget(self.again_button, 0, Qt.AlignmentFlag.AlignLeft)
         foot = QHBoxLayout()
         foot.addStretch(1)
         foot.addWidget(self.verify_button)
