@@ -22,7 +22,7 @@ from govdesk.process.channel import Channel
 from tests.processes import DirectBroker
 
 SECONDS = 60.0
-SMALL = LoadModel(context_tokens=512, threads=1, batch_tokens=64, micro_batch_tokens=64, sequences=1)
+SMALL = LoadModel(context_tokens=512, threads=1, batch_tokens=64, micro_batch_tokens=64, aside_bytes=0)
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 

@@ -29,7 +29,8 @@ def facts_of(path: Path) -> GgufFacts:
 def growth_bytes(path: Path, order: LoadModel) -> int:
     """Private memory that came with the model, and the model's own bytes once.
 
-    The sealed copy and its mapping are the same pages, so the file's size stands for both.
+    The sealed copy and its mapping are the same pages, so the file's size stands for both. A worker with weights
+    of its own has them in its private memory, and the sealed copy is gone.
     """
     content = usable_bytes(path)
     worker = TinyWorker(order=None)
@@ -43,7 +44,8 @@ def growth_bytes(path: Path, order: LoadModel) -> int:
         assert isinstance(worker.next(), Loaded)
         repeats = 2 + order.batch_tokens // 16
         worker.ask([("user", WORDS * repeats)], max_tokens=8)
-        return _private(worker) - before + len(content)
+        mapped = len(content) if order.weights == "mapped" else 0
+        return _private(worker) - before + mapped
     finally:
         worker.stop()
 

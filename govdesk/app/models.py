@@ -15,11 +15,11 @@ from govdesk.domain.models import Imported, ModelDetails, ModelList, Removed, Ve
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError
-from govdesk.inference import fit, formats, importing, machine_memory
+from govdesk.inference import fit, formats, importing, machine_memory, plan
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.media import Package
-from govdesk.inference.plan import DEFAULT_CONTEXT_TOKENS
 from govdesk.inference.shelf import Rules, Shelf
+from govdesk.inference.store import Model
 from govdesk.policy.loader import trust_roots
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
@@ -38,15 +38,15 @@ def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
             covers,
         ),
         cpu,
-        fit=lambda _model, facts: _fit(facts, cpu),
+        fit=lambda model, facts: _fit(model, facts, cpu),
     )
 
 
-def _fit(facts: GgufFacts, cpu: formats.Cpu) -> str:
-    """Whether it fits, in the context that it would be loaded with before anything was measured."""
+def _fit(model: Model, facts: GgufFacts, cpu: formats.Cpu) -> str:
+    """Whether it fits, in the context that it would be loaded with."""
     memory = machine_memory.read()
     machine = fit.Machine(memory.total_bytes, memory.free_bytes, formats.repacked_formats(cpu))
-    settings = fit.Settings(min(DEFAULT_CONTEXT_TOKENS, facts.context_tokens))
+    settings = plan.settings(facts, model.manifest.context_tokens, memory.free_bytes, machine.repacked)
     return fit.judge(facts, settings, machine).words
 
 

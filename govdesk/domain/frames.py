@@ -73,7 +73,8 @@ class LoadModel(_Frame, frozen=True):
     """Load the model whose descriptors, one per file in order, ride on this frame (SCM_RIGHTS).
 
     `batch_threads` 0: as many as `threads`. `kv`: how keys and values are kept. `template`: the manifest's
-    own, in place of the file's.
+    own, in place of the file's. `weights`: the descriptors' own pages, mapped, or a copy in the worker's
+    memory, which is faster. `aside_bytes`: for conversations that the context has no place for.
     `device_layers`: how many of the last layers, the output among them, go to each of `devices`.
     """
 
@@ -82,7 +83,8 @@ class LoadModel(_Frame, frozen=True):
     batch_threads: int = 0
     batch_tokens: int = 512
     micro_batch_tokens: int = 512
-    sequences: int = 4
+    aside_bytes: int = 256 * 1024 * 1024
+    weights: Literal["mapped", "own"] = "mapped"
     kv: Literal["f16", "q8_0"] = "f16"
     template: str = ""
     devices: tuple[str, ...] = ()

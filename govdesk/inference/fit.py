@@ -4,13 +4,15 @@ Pure functions over what a file's facts say and what was measured of the machine
 will be resident: native code reserves more (a row of logits for every token of a micro-batch) and never
 touches it.
 
-The model's bytes count once: the sealed copy and the worker's mapping of it are the same pages. What a
-processor's kernels want in another order is copied out of them, and that is extra.
+The model's bytes count once. Mapped, the sealed copy and the worker's mapping of it are the same pages, and
+what a processor's kernels want in another order is copied out of them, which is extra. In the worker's own
+memory they are put into that order at once, and the sealed copy goes when they are loaded; until then there
+are both (`Memory.peak`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from govdesk.inference.gguf import GgufFacts
@@ -21,7 +23,9 @@ LEAST_CONTEXT_TOKENS = 512
 """Less than this is no conversation."""
 SLOW_TOKENS_PER_SECOND = 8.0
 """People read about as fast; what is slower is said."""
-KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
+Kv = Literal["f16", "q8_0"]
+"""How keys and values are kept."""
+KV_BYTES: dict[Kv, float] = {"f16": 2.0, "q8_0": 34 / 32}
 """What one number of the KV cache takes."""
 QUALITY_NOTE = (
     "Halves the memory of the context; answers may differ slightly, and long prompts are read slower."
@@ -45,12 +49,16 @@ _WORK_OF_OTHERS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a model would be loaded. `whole_window`: layers with a sliding window keep everything too."""
+    """How a model would be loaded. `whole_window`: layers with a sliding window keep everything too.
+
+    `own_weights`: in the worker's own memory, not mapped.
+    """
 
     context_tokens: int
-    kv: str = "f16"
+    kv: Kv = "f16"
     micro_batch_tokens: int = 512
     whole_window: bool = True
+    own_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class Memory:
     kv: int
     compute: int
     program: int
+    copied: int
+    """The sealed copy, while the worker makes its own of it."""
 
     @property
     def total(self) -> int:
@@ -86,6 +96,11 @@ class Memory:
     def loaded(self) -> int:
         """What comes with the model, without the program that was there before."""
         return self.weights + self.repacked + self.vocabulary + self.kv + self.compute
+
+    @property
+    def peak(self) -> int:
+        """While it is loaded."""
+        return self.total + self.copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +120,15 @@ class Fit:
 
 def memory(facts: GgufFacts, settings: Settings, repacked: frozenset[str] = frozenset()) -> Memory:
     """What a model needs when it is loaded so."""
+    extra = sum(use.matrix_bytes for use in facts.formats if use.name in repacked)
     return Memory(
         weights=facts.file_bytes,
-        repacked=sum(use.matrix_bytes for use in facts.formats if use.name in repacked),
+        repacked=0 if settings.own_weights else extra,
         vocabulary=facts.vocabulary * _TOKEN_BYTES.get(facts.tokenizer, max(_TOKEN_BYTES.values())),
         kv=_kv(facts, settings),
         compute=_compute(facts, settings),
         program=_PROGRAM_BYTES,
+        copied=facts.file_bytes if settings.own_weights else 0,
     )
 
 
@@ -143,7 +160,7 @@ def _compute(facts: GgufFacts, settings: Settings) -> int:
     return (states + mask) * settings.micro_batch_tokens + logits + _GRAPH_BYTES_PER_LAYER * shape.layers
 
 
-def kv_possible(facts: GgufFacts, kv: str) -> bool:
+def kv_possible(facts: GgufFacts, kv: Kv) -> bool:
     """Whether the model's keys and values can be kept in this format."""
     shape = facts.shape
     lengths = (shape.key_length, shape.key_length if shape.latent else shape.value_length)
@@ -172,35 +189,24 @@ def reading_rate(facts: GgufFacts, tokens_per_second: float) -> float:
 
 
 def largest_context(
-    facts: GgufFacts,
-    free_bytes: int,
-    wanted: int,
-    *,
-    kv: str = "f16",
-    micro_batch_tokens: int = 512,
-    repacked: frozenset[str] = frozenset(),
-    whole_window: bool = True,
+    facts: GgufFacts, room_bytes: int, settings: Settings, repacked: frozenset[str] = frozenset()
 ) -> int:
-    """The largest context in tokens, up to what is wanted and what the model was trained for.
+    """The largest context in tokens, up to that of the settings and what the model was trained for.
 
     Args:
         facts: the model's.
-        free_bytes: what may be used, the model's own weights included.
-        wanted: tokens.
-        kv: format of the KV cache.
-        micro_batch_tokens: how many are computed at a time.
+        room_bytes: what may be used, the model's own weights included.
+        settings: how it would be loaded.
         repacked: see `Machine`.
-        whole_window: see `Settings`.
 
     Returns:
         0 when there is no room for `LEAST_CONTEXT_TOKENS`.
     """
 
     def fits(tokens: int) -> bool:
-        settings = Settings(tokens, kv, micro_batch_tokens, whole_window)
-        return memory(facts, settings, repacked).total <= free_bytes
+        return memory(facts, replace(settings, context_tokens=tokens), repacked).total <= room_bytes
 
-    most = min(wanted, facts.context_tokens)
+    most = min(settings.context_tokens, facts.context_tokens)
     if most <= 0:
         return 0
     if fits(most):

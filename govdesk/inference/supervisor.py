@@ -46,6 +46,7 @@ from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.errors import FrameError, GovDeskError, ModelError, WallError, WorkerError
 from govdesk.inference import failures, reading, records, store, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
@@ -90,7 +91,7 @@ class Supervisor:
         find_model: Callable[[], Model],
         record: Callable[[Entry], RecordSeq],
         require_closed: Callable[[tuple[Probe, ...]], None],
-        plan: Callable[[Manifest], LoadModel] = default_plan,
+        plan: Callable[[Manifest, GgufFacts], LoadModel] = default_plan,
         tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
         graphics: Graphics | None = None,
     ) -> None:
@@ -389,7 +390,7 @@ class Supervisor:
             raise
         try:
             self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
-            order = self._plan(model.manifest)
+            order = self._plan(model.manifest, opened.facts)
             gpu = self.graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu) if gpu else None
             if done is None:

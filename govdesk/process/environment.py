@@ -39,6 +39,9 @@ _NO_SHADER_CACHES = {
 BOUNDED_SPIN = "100000"
 """GOMP_SPINCOUNT for the worker: spin a little, then sleep (resources/docs/decisions)."""
 
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
+"""GLIBC_TUNABLES for the worker: large pages for large blocks, where the kernel gives them on request."""
+
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment that GovDesk's own processes get."""
@@ -68,6 +71,7 @@ def for_worker(environment: Mapping[str, str], *, graphics: bool = False) -> dic
     }
     kept["PATH"] = _PATH
     kept["GOMP_SPINCOUNT"] = BOUNDED_SPIN
+    kept["GLIBC_TUNABLES"] = LARGE_PAGES
     kept["GGML_NO_BACKTRACE"] = "1"  # its crash handler would start a debugger
     if graphics:
         kept |= _NO_SHADER_CACHES

@@ -44,6 +44,7 @@ AHEAD_BATCH_TOKENS = 128
 """Reading ahead looks for other orders between so many tokens, as well as inside."""
 HELD_BACK_TOKENS = 4
 """The end of a text that grows: a word that goes on is cut into other tokens."""
+_LOAD_MODES = {"mapped": lib.LLAMA_LOAD_MODE_MMAP, "own": lib.LLAMA_LOAD_MODE_NONE}
 Events = PromptProgress | AnswerPiece | AnswerDone | AnswerFailed
 
 
@@ -75,6 +76,7 @@ class Engine:
             raise LoadFailedError(error.code) from error
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
+        parameters.load_mode = _LOAD_MODES[order.weights]
         held = _place(parameters, order)  # the library reads them while it loads
         paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
         array = (ctypes.c_char_p * len(paths))(*paths)
@@ -88,8 +90,7 @@ class Engine:
         settings.n_ctx = self.context_tokens
         settings.n_batch = order.batch_tokens
         settings.n_ubatch = min(order.micro_batch_tokens, order.batch_tokens)
-        settings.n_seq_max = order.sequences
-        settings.kv_unified = True  # the sequences share the cells: one conversation may have them all
+        settings.n_seq_max = 1
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
@@ -101,17 +102,16 @@ class Engine:
             raise LoadFailedError("model.no-context")
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
         self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
-        self._sequences = Sequences(
-            self._context, self._model, order.sequences, self.context_tokens, self._batch_tokens
-        )
-        self.states = States(self._context, self._sequences, self._vocabulary.size, self.context_tokens)
+        self._sequences = Sequences(self._context, self._model, order.aside_bytes, self._batch_tokens)
+        self.states = States(self._sequences, self._vocabulary.size, self.context_tokens)
         self._trials = Trials()
         self._most_threads = max(order.threads, batch_threads)
         source = order.template.encode() or lib.llama_model_chat_template(self._model, None)
         if not source:
             raise LoadFailedError("template.missing")
         self.template_sha384 = hashlib.sha384(source).hexdigest()
-        limits.bound_memory(self._most_threads)  # the library has what it needs; the template gets the rest
+        # the library has what it needs; the template, and what is set aside, get the rest
+        limits.bound_memory(self._most_threads, order.aside_bytes)
         try:
             self._template = ChatTemplate(
                 source.decode("utf-8", "replace"), self._vocabulary.bos, self._vocabulary.eos

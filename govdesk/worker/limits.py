@@ -21,13 +21,14 @@ def forbid_files(*, graphics: bool = False) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def bound_memory(threads: int) -> None:
+def bound_memory(threads: int, aside_bytes: int) -> None:
     """Limit private memory to what is in use now, with the model and its context, and a spare.
 
-    RLIMIT_DATA, not RLIMIT_AS: the model's own pages are mapped read-only from its descriptor and are no
-    memory of ours. Past the limit an allocation fails, and Python says MemoryError.
+    RLIMIT_DATA, not RLIMIT_AS: where the model's pages are mapped read-only from its descriptor they are no
+    memory of ours. `aside_bytes`: for conversations that are set aside. Past the limit an allocation fails,
+    and Python says MemoryError.
     """
-    most = _used() + _SPARE_BYTES + threads * _THREAD_BYTES
+    most = _used() + _SPARE_BYTES + threads * _THREAD_BYTES + aside_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)

@@ -17,9 +17,8 @@ import os
 import struct
 from collections.abc import Iterator
 
-from llama_cpp import llama_cpp as lib
-
 from govdesk.domain.frames import StateRestored, StateSize, StateWritten
+from govdesk.worker.aside import Kept
 from govdesk.worker.sequences import Sequence, Sequences
 
 _HEADER = struct.Struct("<8sIII")
@@ -39,35 +38,29 @@ class States:
     """The states of a context's sequences, by conversation.
 
     Args:
-        context: the library's context.
-        sequences: its sequences.
+        sequences: the context's.
         vocabulary_tokens: the model's; no token of a state is beyond.
         context_tokens: what fits.
     """
 
-    def __init__(
-        self, context: lib.llama_context_p, sequences: Sequences, vocabulary_tokens: int, context_tokens: int
-    ) -> None:
-        self._context = context
+    def __init__(self, sequences: Sequences, vocabulary_tokens: int, context_tokens: int) -> None:
         self._sequences = sequences
         self._vocabulary_tokens = vocabulary_tokens
         self._context_tokens = context_tokens
 
     def size(self, conversation: str) -> StateSize:
         """How much was read of a conversation, and the bytes its state takes."""
-        sequence = self._sequences.of(conversation)
-        if sequence is None:
+        held = self._sequences.of(conversation)
+        if held is None:
             return StateSize(conversation=conversation, tokens=0, state_bytes=0)
-        return StateSize(
-            conversation=conversation, tokens=len(sequence.tokens), state_bytes=self._bytes(sequence)
-        )
+        return StateSize(conversation=conversation, tokens=len(held.tokens), state_bytes=self._bytes(held))
 
     def write(self, conversation: str, descriptor: int) -> StateWritten:
         """Write what was read of a conversation into a memfd of exactly its size; else nothing."""
-        sequence, written = self._sequences.of(conversation), 0
-        if sequence is not None:
+        held, written = self._sequences.of(conversation), 0
+        if held is not None:
             with contextlib.suppress(OSError):
-                written = self._write(sequence, descriptor)
+                written = self._write(held, descriptor)
         return StateWritten(conversation=conversation, state_bytes=written)
 
     def restore(self, conversation: str, descriptor: int) -> StateRestored:
@@ -83,20 +76,17 @@ class States:
         """Drop what was read of a conversation."""
         self._sequences.forget(conversation)
 
-    def _bytes(self, sequence: Sequence) -> int:
-        state = lib.llama_state_seq_get_size(self._context, sequence.number)
-        return _head_bytes(len(sequence.tokens)) + int(state)
+    def _bytes(self, held: Sequence | Kept) -> int:
+        return _head_bytes(len(held.tokens)) + self._sequences.state_bytes(held)
 
-    def _write(self, sequence: Sequence, descriptor: int) -> int:
-        total, head = self._bytes(sequence), _head_bytes(len(sequence.tokens))
+    def _write(self, held: Sequence | Kept, descriptor: int) -> int:
+        total, head = self._bytes(held), _head_bytes(len(held.tokens))
         if os.fstat(descriptor).st_size != total:
             return 0
         with _mapped(descriptor, total, writable=True) as address:
-            ctypes.memmove(address, _head(sequence), head)
-            written = lib.llama_state_seq_get_data(
-                self._context, _at(address + head), total - head, sequence.number
-            )
-        return total if written == total - head else 0
+            ctypes.memmove(address, _head(held), head)
+            written = self._sequences.write_state(held, address + head, total - head)
+        return total if written else 0
 
     def _restore(self, conversation: str, descriptor: int) -> int:
         total = os.fstat(descriptor).st_size
@@ -112,12 +102,9 @@ class States:
             tokens = array.array("i", ctypes.string_at(address + _HEADER.size, count * _TOKEN_BYTES)).tolist()
             if not all(0 <= token < self._vocabulary_tokens for token in tokens):
                 return 0
-            target = self._sequences.empty_for(conversation, count)
-            taken = lib.llama_state_seq_set_data(
-                self._context, _at(address + head), total - head, target.number
-            )
-        if taken != total - head or not self._sequences.restored(target, conversation, tokens, among_many):
-            self._sequences.clear(target)
+            taken = self._sequences.read_state(conversation, tokens, among_many, address + head, total - head)
+        if not taken:
+            self._sequences.clear()
             return 0
         return int(count)
 
@@ -126,15 +113,9 @@ def _head_bytes(tokens: int) -> int:
     return _HEADER.size + tokens * _TOKEN_BYTES
 
 
-def _head(sequence: Sequence) -> bytes:
-    tokens = sequence.tokens
-    return (
-        _HEADER.pack(_MAGIC, _VERSION, len(tokens), sequence.among_many) + array.array("i", tokens).tobytes()
-    )
-
-
-def _at(address: int) -> object:
-    return ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8))
+def _head(held: Sequence | Kept) -> bytes:
+    tokens = held.tokens
+    return _HEADER.pack(_MAGIC, _VERSION, len(tokens), held.among_many) + array.array("i", tokens).tobytes()
 
 
 @contextlib.contextmanager

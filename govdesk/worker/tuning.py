@@ -74,7 +74,7 @@ def measure(
 
     Args:
         order: which numbers, and for how long.
-        sequences: of the context; it is used only while it holds nothing.
+        sequences: of the context; what it holds is brought back.
         watch: llama.cpp's look at `stop`, so that a long decode ends too.
         set_threads: tells the library how many decode and read.
         most_threads: for more than these there is no memory.
@@ -82,17 +82,16 @@ def measure(
     """
     trials = [_Trial(reading=False, threads=count) for count in _counts(order.threads, most_threads)]
     trials += [_Trial(reading=True, threads=count) for count in _counts(order.batch_threads, most_threads)]
-    sequence = sequences.unused
     others = Others()
     others.begin()
-    if sequence is not None and trials:
-        deadline = time.monotonic() + min(order.milliseconds, MAX_MILLISECONDS) / 1000
-        watch.switch(True)
-        try:
-            _all(trials, _Bench(sequences, sequence, stop), set_threads, deadline)
-        finally:
-            watch.switch(False)
-            sequences.clear(sequence)
+    deadline = time.monotonic() + min(order.milliseconds, MAX_MILLISECONDS) / 1000
+    with sequences.emptied() as sequence:
+        if sequence is not None and trials:
+            watch.switch(True)
+            try:
+                _all(trials, _Bench(sequences, sequence, stop), set_threads, deadline)
+            finally:
+                watch.switch(False)
     used = others.look()
     return Tuned(
         turn=order.turn,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from govdesk import config
 from govdesk.inference import threads
-from govdesk.inference.plan import DEFAULT_CONTEXT_TOKENS
+from govdesk.inference.plan import USUAL_CONTEXT_TOKENS
 from govdesk.process import environment
 from tests.bench.figures import Figures
 from tests.bench.line import Viewed, WholeLine
@@ -39,7 +39,7 @@ class Peer:
     """A loop of `peers.py` in its own process: our library's with the worker's own environment."""
 
     def __init__(self, name: str, python: Path | str = sys.executable) -> None:
-        arguments = [name, str(MODEL), str(threads.suitable()), str(DEFAULT_CONTEXT_TOKENS)]
+        arguments = [name, str(MODEL), str(threads.suitable()), str(USUAL_CONTEXT_TOKENS)]
         self.name = name
         own = python == sys.executable
         self._process = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from govdesk import config
@@ -25,20 +27,22 @@ _REPACKED = frozenset({"Q4_0", "Q4_K", "IQ4_NL"})
         ("gemma-3-270m", 16384, "q8_0", 512),
     ],
 )
+@pytest.mark.parametrize("weights", ["mapped", "own"])
 def test_the_memory_that_is_predicted_is_taken(
-    name: str, context_tokens: int, kv: str, batch_tokens: int
+    name: str, context_tokens: int, kv: fit.Kv, batch_tokens: int, weights: Literal["mapped", "own"]
 ) -> None:
     path = config.MODELS / f"{name}.gguf"
     if not path.exists():
         pytest.skip(f"{name} is not here: `make gemma` obtains it")
-    settings = fit.Settings(context_tokens, kv, batch_tokens)
+    settings = fit.Settings(context_tokens, kv, batch_tokens, own_weights=weights == "own")
     predicted = fit.memory(facts_of(path), settings, _REPACKED).loaded
     order = LoadModel(
         context_tokens=context_tokens,
         threads=2,
         batch_tokens=batch_tokens,
         micro_batch_tokens=batch_tokens,
-        kv="q8_0" if kv == "q8_0" else "f16",
+        weights=weights,
+        kv=kv,
     )
     measured = growth_bytes(path, order)
     print(f"{predicted / 2**20:.1f} MiB predicted, {measured / 2**20:.1f} MiB taken")

@@ -91,7 +91,7 @@ def talk() -> Iterator[Talk]:
 @pytest.fixture(autouse=True)
 def nothing_held(talk: Talk) -> None:
     states = PromptStates(talk.supervisor)
-    for name in ("a", "b", "c", "d", "e"):
+    for name in ("a", "b", "c", "d", "e", "f"):
         states.forget(name)
 
 
@@ -142,13 +142,18 @@ def test_answers_are_the_same_as_without_reuse(talk: Talk, before: History, now:
     assert with_reuse == without
 
 
-def test_old_conversations_make_room_and_a_prompt_that_fits_alone_is_answered(talk: Talk) -> None:
-    for name in ("a", "b", "c", "d", "e"):
+def test_conversations_keep_what_was_read_of_them_and_each_may_fill_the_context(talk: Talk) -> None:
+    names = ("a", "b", "c", "d", "e")
+    for name in names:
         _, usage, _ = talk.say((user(f"{name} speaks. " + LATER * 20),), name, Sampling(max_tokens=2))
         assert usage.read_tokens > 900
-    talk.say((user("word " * 3900),), "a", Sampling(max_tokens=2))
-    assert PromptStates(talk.supervisor).tokens("a") > 3900
-    assert PromptStates(talk.supervisor).tokens("b") == 0
+    context = talk.supervisor.model().context_tokens
+    talk.say((user("word " * (context - 200)),), "f", Sampling(max_tokens=2))
+    states = PromptStates(talk.supervisor)
+    assert (states.tokens("f") or 0) > context - 200
+    assert all((states.tokens(name) or 0) > 900 for name in names)
+    _, usage, _ = talk.say((user("a speaks. " + LATER * 20),), "a", Sampling(max_tokens=2))
+    assert usage.read_tokens == 1
 
 
 def test_after_a_cancel_the_worker_knows_what_it_holds(talk: Talk) -> None:

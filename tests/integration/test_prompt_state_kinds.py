@@ -21,7 +21,7 @@ from govdesk.inference.prompt_states import new_memfd
 from tests.tiny_models import KINDS, tiny_bytes
 from tests.tiny_worker import SMALL, TinyWorker
 
-ORDER = msgspec.structs.replace(SMALL, sequences=3, batch_tokens=128, micro_batch_tokens=128)
+ORDER = msgspec.structs.replace(SMALL, aside_bytes=2**24, batch_tokens=128, micro_batch_tokens=128)
 FIRST = [("user", "the user and the system " * 7)]
 SECOND = [*FIRST, ("assistant", "the system " * 6), ("user", "the user " * 12)]
 

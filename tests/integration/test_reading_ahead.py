@@ -50,8 +50,8 @@ class Clock:
 
 class Line:
     def __init__(self, path, context_tokens: int = 0) -> None:
-        def plan(model: object) -> LoadModel:
-            order = default_plan(model)  # type: ignore[arg-type]
+        def plan(model: object, facts: object) -> LoadModel:
+            order = default_plan(model, facts)  # type: ignore[arg-type]
             return msgspec.structs.replace(order, context_tokens=context_tokens or order.context_tokens)
 
         in_force, _ = load_policy()

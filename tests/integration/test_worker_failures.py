@@ -222,12 +222,18 @@ def test_memory_comes_back_when_a_worker_is_stopped(lines: list[Line]) -> None:
     line.ask(Sampling(max_tokens=4, temperature=0.0))
     process = line.broker.process
     assert process is not None
-    held = _memfds(process.pid)
-    assert sum(held) > 0.9 * _model().variant.bytes  # the model's tensors are mapped from a memfd
+    assert _own_bytes(process.pid) > _model().variant.bytes  # here is room for weights of its own
+    assert _memfds(process.pid) == []  # and the sealed copy is gone
     line.supervisor.stop()
     assert process.returncode is not None
     assert not Path(f"/proc/{process.pid}").exists()  # reaped: its memory is the system's again
     assert (_descriptors(), _memfds(os.getpid())) == before  # nor does this process hold the model
+
+
+def _own_bytes(pid: int) -> int:
+    """A process's private memory."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
 def _descriptors() -> int:
@@ -279,8 +285,18 @@ def test_measuring_gives_way_to_a_question(lines: list[Line]) -> None:
     assert found
 
 
-def test_nothing_is_measured_where_something_was_read(lines: list[Line]) -> None:
+def test_what_was_read_is_there_again_after_measuring(lines: list[Line]) -> None:
     line = _line(lines, "nothing")
-    line.ask(Sampling(max_tokens=4, temperature=0.0))
-    tuned = line.supervisor.tune(Tune(turn="x", threads=(1,), batch_threads=(1,), milliseconds=1000))
-    assert tuned is not None and tuned.timings == () and not tuned.complete
+    history = ((Role.USER, "Name three rivers, and say of each where it ends."),)
+
+    def ask() -> Stopped:
+        events = list(
+            line.supervisor.answer(TurnId("t"), history, Sampling(max_tokens=2, temperature=0.5), "c")
+        )
+        assert isinstance(events[-1], Stopped)
+        return events[-1]
+
+    assert ask().usage.read_tokens > 10
+    tuned = line.supervisor.tune(Tune(turn="x", threads=(1,), batch_threads=(1,), milliseconds=9000))
+    assert tuned is not None and tuned.complete and len(tuned.timings) == 2
+    assert ask().usage.read_tokens == 1

@@ -145,8 +145,8 @@ def test_the_words(machine: Machine, verdict: str, words: str) -> None:
 
 
 @given(st.integers(0, 20 * GB), st.integers(1, 100_000), st.sampled_from(["f16", "q8_0"]))
-def test_the_largest_context_fits_and_the_next_one_does_not(free: int, wanted: int, kv: str) -> None:
-    found = fit.largest_context(FACTS, free, wanted, kv=kv)
+def test_the_largest_context_fits_and_the_next_one_does_not(free: int, wanted: int, kv: fit.Kv) -> None:
+    found = fit.largest_context(FACTS, free, Settings(wanted, kv))
     most = min(wanted, FACTS.context_tokens)
     assert 0 <= found <= most
     if found:
@@ -166,4 +166,11 @@ def test_blocks_of_the_kv_cache_must_divide_the_heads() -> None:
     assert fit.kv_possible(FACTS, "q8_0")
     assert not fit.kv_possible(shaped(key_length=80, value_length=80), "q8_0")
     assert fit.kv_possible(shaped(key_length=80, value_length=80), "f16")
-    assert not fit.kv_possible(FACTS, "q4_0")
+
+
+def test_weights_of_its_own_need_the_copy_while_they_are_loaded_and_no_repacked_ones() -> None:
+    repacked = frozenset({"Q4_0"})
+    mapped, own = (fit.memory(FACTS, Settings(4096, own_weights=own), repacked) for own in (False, True))
+    assert mapped.repacked > 0 == own.repacked and mapped.peak == mapped.total
+    assert own.total == mapped.total - mapped.repacked
+    assert own.peak == own.total + FACTS.file_bytes

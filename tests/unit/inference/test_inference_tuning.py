@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from govdesk.domain.frames import (
-    LoadModel,
     SetThreads,
     Timing,
     Tune,
@@ -287,11 +286,3 @@ def test_a_worker_that_answers_it_with_something_else_is_stopped(tmp_path: Path)
         line.supervisor.tune(Tune(turn="x", threads=(2,), batch_threads=(2,), milliseconds=100))
     assert caught.value.code == "worker.garbage"
     assert line.records[-1] is Event.WORKER_FAILURE
-
-
-def test_the_plan_reads_with_every_core(tmp_path: Path) -> None:
-    from govdesk.inference.plan import default_plan
-
-    plan = default_plan(small_model(tmp_path).manifest)
-    assert isinstance(plan, LoadModel)
-    assert plan.batch_threads >= plan.threads >= 1

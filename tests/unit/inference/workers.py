@@ -138,7 +138,7 @@ class ScriptedBroker:
         return self._end
 
 
-def small_model(folder: Path) -> Model:
+def small_model(folder: Path, context_tokens: int = 64) -> Model:
     """A tiny model and a manifest that fits it; no library ever sees it."""
     content = tiny_bytes("llama-spm")
     path = folder / "small.gguf"
@@ -152,7 +152,7 @@ def small_model(folder: Path) -> Model:
         provenance="made by a test",
         shipped=False,
         architecture="llama",
-        context_tokens=64,
+        context_tokens=context_tokens,
         template_sha384=TEMPLATE,
         roles=("user", "assistant"),
         highest_marking="UNCLASSIFIED",

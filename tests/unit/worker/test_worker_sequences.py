@@ -16,7 +16,8 @@ from govdesk.domain.frames import *
 from govdesk.worker import engine as module
 
 e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),),
-                  LoadModel(context_tokens=512, threads=1, batch_tokens=128, micro_batch_tokens=128))
+                  LoadModel(context_tokens=512, threads=1, batch_tokens=128, micro_batch_tokens=128,
+                            aside_bytes=int(sys.argv[2])))
 held = e._sequences
 
 def never():
@@ -30,8 +31,11 @@ def ask(text, conversation="", stop=never, temperature=0.5):
 
 def truth():
     memory = lib.llama_get_memory(e._context)
-    for one in held._all:
-        assert lib.llama_memory_seq_pos_max(memory, one.number) + 1 == len(one.tokens), one
+    assert lib.llama_memory_seq_pos_max(memory, 0) + 1 == len(held._now.tokens), held._now
+    assert held._now.among_many <= len(held._now.tokens)
+    names = [one.conversation for one in (held._now, *held._aside.all) if one.tokens]
+    assert len(set(names)) == len(names), names
+    return sorted(names)
 
 text = "the user and the system " * 8
 whole = ask(text, "a").prompt_tokens
@@ -46,8 +50,8 @@ def tiny(tmp_path_factory) -> Path:
     return path
 
 
-def _run(isolated, tiny: Path, code: str) -> None:
-    done = isolated(_ENGINE + code, str(tiny))
+def _run(isolated, tiny: Path, code: str, aside_bytes: int = 2**26) -> None:
+    done = isolated(_ENGINE + code, str(tiny), str(aside_bytes))
     assert done.returncode == 0, done.stderr
 
 
@@ -59,8 +63,7 @@ def test_a_conversation_goes_on_where_it_was(isolated, tiny) -> None:
 assert ask(text, "a").read_tokens == 1
 longer = ask(text + "the user", "a")
 assert longer.read_tokens < longer.prompt_tokens / 2
-assert [one.conversation for one in held._all if one.tokens] == ["a"]
-truth()
+assert truth() == ["a"]
 """,
     )
 
@@ -72,7 +75,7 @@ def test_what_begins_alike_is_shared_and_its_owner_keeps_it(isolated, tiny) -> N
         """
 other = ask(text + "and the user", "b")
 assert other.read_tokens < other.prompt_tokens / 2
-assert sorted(one.conversation for one in held._all if one.tokens) == ["a", "b"]
+assert truth() == ["a", "b"]
 assert ask(text, "a").read_tokens == 1
 held.forget("a")
 assert held.of("a") is None and ask(text + "and the user", "b").read_tokens == 1
@@ -81,19 +84,99 @@ truth()
     )
 
 
-def test_the_oldest_makes_room_and_what_fits_alone_is_read(isolated, tiny) -> None:
+def test_the_one_left_longest_ago_makes_room_and_what_fits_alone_is_read(isolated, tiny) -> None:
     _run(
         isolated,
         tiny,
         """
+one = held.state_bytes(held.of("a"))
+held._aside._most_bytes = 3 * one  # and a little more than two of what follows
 for name in "bcd":
     assert ask(name + " " + text, name).reason in {"end", "length"}
+assert truth() == ["b", "c", "d"] or truth() == ["a", "b", "c", "d"]
+before = truth()
 ask("e " + text, "e")
-assert held.of("a") is None and held.of("b") is not None  # four sequences: the oldest gave its own
+assert held.of(before[0]) is None and held.of("d") is not None and held.of("e") is held._now
 truth()
+assert sum(len(kept.state) for kept in held._aside.all) <= 3 * one
 assert ask("user " * 240, "f").prompt_tokens > 480
+assert "f" in truth()
+""",
+    )
+
+
+def test_without_memory_for_it_nothing_is_set_aside(isolated, tiny) -> None:
+    _run(
+        isolated,
+        tiny,
+        """
+ask("b " + text, "b")
+assert truth() == ["b"]
+again = ask("b " + text, "b")
+assert again.read_tokens == 1
+with held.emptied() as nothing:
+    assert nothing is None  # what is held is not lost for a try
+assert truth() == ["b"]
+""",
+        aside_bytes=0,
+    )
+
+
+def test_the_longest_beginning_wins_wherever_it_is(isolated, tiny) -> None:
+    _run(
+        isolated,
+        tiny,
+        """
+ask(text + "and the user " * 6, "b")    # begins as a does
+ask("user " * 60, "c")                  # in the context: begins with next to nothing of it
+assert truth() == ["a", "b", "c"] and held.of("c") is held._now
+longest = ask(text + "and the user " * 6 + "more", "d")
+assert longest.read_tokens < longest.prompt_tokens - whole, longest
+assert truth() == ["a", "b", "c", "d"]
+assert ask(text + "and the user " * 6, "b").read_tokens == 1  # its own is untouched
+""",
+    )
+
+
+def test_what_is_brought_back_answers_as_if_it_had_stayed(isolated, tiny) -> None:
+    _run(
+        isolated,
+        tiny,
+        """
+def say(text, conversation):
+    order = Generate(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=30, seed=1, top_p=1.0,
+                     top_k=1, temperature=0.0, repeat_penalty=1.0, conversation=conversation)
+    return "".join(one.text for one in e.answer(order, never) if isinstance(one, AnswerPiece))
+
+first = say(text, "a")
+say("user " * 100, "b")
+assert say(text, "a") == first
+with held.emptied() as sequence:
+    assert sequence is held._now and sequence.tokens == [] and sequence.among_many == 0
+    held.read(sequence, [1] * 70, logits=True)
+assert held.of("a") is held._now and say(text, "a") == first
 truth()
-assert [one.conversation for one in held._all if one.tokens] == ["f"]
+""",
+    )
+
+
+def test_a_state_that_the_library_does_not_take_back_is_not_held(isolated, tiny) -> None:
+    _run(
+        isolated,
+        tiny,
+        """
+ask("user " * 60, "b")
+put = lib.llama_state_seq_set_data
+lib.llama_state_seq_set_data = lambda *_: 0
+again = ask(text, "a")
+assert again.read_tokens == again.prompt_tokens == whole
+lib.llama_state_seq_set_data = put
+assert truth() == ["a", "b"]
+get = lib.llama_state_seq_get_data
+lib.llama_state_seq_get_data = lambda *_: 1
+ask("user " * 70, "c")
+lib.llama_state_seq_get_data = get
+assert truth() == ["b", "c"]
 """,
     )
 

@@ -37,9 +37,7 @@ def ask(text, **changed):
     global decodes
     order = dict(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=60, temperature=0.0,
                  top_p=0.95, top_k=40, repeat_penalty=1.0, seed=7)
-    e._sequences.clear(e._sequences._all[0])
-    for one in e._sequences._all:
-        e._sequences.clear(one)
+    e._sequences.clear()
     decodes = 0
     events = list(e.answer(Generate(**{**order, **changed}), lambda: False))
     text = "".join(x.text for x in events if isinstance(x, AnswerPiece))
@@ -101,7 +99,7 @@ for most in range(20, 34, 4):
     sequence = e._sequences.of("c")
     # the last token of an answer that reached its limit was chosen and never computed
     assert len(sequence.tokens) == done.prompt_tokens + done.answer_tokens - 1, (most, done)
-    assert e._sequences._end(sequence) == len(sequence.tokens)
+    assert e._sequences._end() == len(sequence.tokens)
 """,
     )
 

@@ -295,7 +295,7 @@ import json, sys
 from govdesk.worker import limits, template
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 template.RENDER_SECONDS = 60.0
-limits.bound_memory(1)
+limits.bound_memory(1, 0)
 for source in json.loads(sys.argv[1]):
     try:
         ChatTemplate(source, "", "").render((("user", "x"),))
