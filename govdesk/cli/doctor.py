@@ -115,7 +115,7 @@ def _computing(desk: Desk) -> list[Check]:
             ok=tuning is not None,
             severity="cat3",
             found=_tuning(tuning),
-            advice="It is measured by itself, within seconds, when the window is open and the machine quiet.",
+            advice="It is measured by itself after the first answer on the processor, in a quiet moment.",
         ),
     ]
     others = Others()

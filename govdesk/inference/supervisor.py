@@ -112,6 +112,8 @@ class Supervisor:
         """When the running turn was cancelled; never outlives it."""
         self._reading = False
         """The running order is a reading ahead: it gives way to any other."""
+        self._measuring = False
+        """The running order is a measurement: it gives way to a reading ahead as well."""
         self._one_order = threading.Lock()
         self._state = threading.Lock()
         self._starting = threading.Lock()
@@ -198,8 +200,10 @@ class Supervisor:
         wanted: Callable[[], bool],
     ) -> Read | None:
         """Read what is certain of a prompt; see `chat.ports.Inference`."""
-        if not self._one_order.acquire(blocking=False):
-            return None
+        while not self._one_order.acquire(timeout=_GIVE_WAY_SECONDS):
+            if not self._measuring:
+                return None
+            self.stop_reading()
         try:
             info, channel = self._ready()
             self._begin(turn, reading=True)
@@ -216,7 +220,7 @@ class Supervisor:
             self._one_order.release()
 
     def tune(self, order: Tune) -> Tuned | None:
-        """Let the worker measure itself; any question ends that. None: it has no model, or is at something.
+        """Let the worker measure itself; any other order ends that. None: it has no model, or is busy.
 
         Raises:
             WorkerError: it crashed, hung or sent something else.
@@ -227,12 +231,14 @@ class Supervisor:
             channel = self._channel
             if channel is None or self._info is None:
                 return None
+            self._measuring = True
             self._begin(TurnId(order.turn), reading=True)
             frame = self._exchange(channel, order)
             if isinstance(frame, Tuned) and frame.turn == order.turn:
                 return frame
             raise self._broken(channel, "sent something unexpected", "worker.garbage")
         finally:
+            self._measuring = False
             self._end()
             self._one_order.release()
 
@@ -399,7 +405,8 @@ class Supervisor:
                 done = self._load(model, opened, order), order
             info, order = done  # as it was loaded: what is kept of a prompt is bound to where it was computed
             self._loading = (order, info.digest, model.manifest.template_sha384)
-            if self._channel is not None and (threads := self._tuned(info.digest)) is not None:
+            threads = None if order.devices else self._tuned(info.digest)
+            if self._channel is not None and threads is not None:
                 self._send(self._channel, threads)
             self._info = info
         except BaseException:

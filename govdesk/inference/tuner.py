@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Protocol
 
-from govdesk.domain.frames import SetThreads, Tune, Tuned
+from govdesk.domain.frames import LoadModel, SetThreads, Tune, Tuned
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError
@@ -18,7 +18,7 @@ from govdesk.process.others import Others
 _PAUSE_SECONDS = 2.0
 _LOOK_SECONDS = 0.5
 _MAX_TRIES = 20
-"""On a machine that is never quiet it is given up for this session."""
+"""So many that ended by themselves and said nothing, or failed: then it is given up for this session."""
 
 
 class Worker(Protocol):
@@ -26,6 +26,10 @@ class Worker(Protocol):
 
     def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded."""
+
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        """How it was loaded."""
 
     def tune(self, order: Tune) -> Tuned | None:
         """Let the worker measure itself."""
@@ -57,9 +61,9 @@ class Tuner:
 
     def step(self) -> bool:
         """Measure if this is the moment; True when there is a result for the loaded model."""
-        info = self._worker.model_loaded()
-        if info is None:
-            return False
+        info, loaded = self._worker.model_loaded(), self._worker.loaded
+        if info is None or loaded is None or loaded[0].devices:
+            return False  # what a graphics card computes says nothing of the processor's threads
         if self._tunings.of(info.digest) is not None:
             return True
         tries = self._tries.get(info.digest, 0)
@@ -68,7 +72,10 @@ class Tuner:
         self._tries[info.digest] = tries + 1
         order = self._tunings.order(f"tune-{secrets.token_hex(8)}")
         tuned = self._worker.tune(order)
-        if tuned is None or self._worker.model_loaded() != info:
+        if tuned is None or tuned.interrupted:
+            self._tries[info.digest] = tries  # it was the wrong moment, which says nothing of the next
+            return False
+        if self._worker.model_loaded() != info:
             return False
         kept = self._tunings.keep(info.digest, tuned, order, int(time.time()))
         if kept is None:

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from govdesk.domain.frames import (
+    LoadModel,
+    ReadAhead,
+    ReadDone,
     SetThreads,
     Timing,
     Tune,
     Tuned,
 )
-from govdesk.domain.ids import ModelDigest
+from govdesk.domain.ids import ModelDigest, TurnId
 from govdesk.domain.record import Event
 from govdesk.domain.turn import ModelInfo, Role, Sampling
 from govdesk.errors import WorkerError
@@ -142,16 +145,24 @@ def test_the_build_changes_with_the_library(tmp_path: Path) -> None:
 class FakeWorker:
     def __init__(self) -> None:
         self.info: ModelInfo | None = ModelInfo("m", MODEL, 64)
-        self.answer: Tuned | None = None
+        self.order = LoadModel(context_tokens=64, threads=8)
+        self.answers: list[Tuned | None] = []
+        """What it says one after the other, and the last for ever; nothing: what there is to say."""
         self.orders: list[Tune] = []
         self.set: list[SetThreads] = []
 
     def model_loaded(self) -> ModelInfo | None:
         return self.info
 
+    @property
+    def loaded(self) -> tuple[LoadModel, str, str] | None:
+        return (self.order, MODEL, "") if self.info is not None else None
+
     def tune(self, order: Tune) -> Tuned | None:
         self.orders.append(order)
-        return _tuned(order, {8: 1000, 4: 500}, {8: 100}) if self.answer is None else None
+        if not self.answers:
+            return _tuned(order, {8: 1000, 4: 500}, {8: 100})
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def tell(self, order: SetThreads) -> None:
         self.set.append(order)
@@ -199,12 +210,36 @@ def test_it_waits_for_a_model_and_for_quiet(
     assert tuner.step()
 
 
-def test_it_gives_up_where_it_is_always_interrupted(tmp_path: Path, moment: type[FakeOthers]) -> None:
+def test_a_model_on_a_graphics_card_is_not_measured(tmp_path: Path, moment: type[FakeOthers]) -> None:
     worker = FakeWorker()
-    worker.answer = Tuned(turn="x", timings=(), complete=False, others_percent=0)
+    worker.order = LoadModel(context_tokens=64, threads=8, devices=("card",), device_layers=(3,))
+    tuner = Tuner(worker, _tunings(tmp_path), threading.Event())
+    assert not tuner.step()
+    assert worker.orders == []
+
+
+NOISY = Tuned(turn="x", timings=(), complete=True, others_percent=90)
+INTERRUPTED = Tuned(turn="x", timings=(), complete=False, others_percent=0, interrupted=True)
+
+
+def test_it_gives_up_where_what_is_measured_says_nothing(tmp_path: Path, moment: type[FakeOthers]) -> None:
+    worker = FakeWorker()
+    worker.answers = [NOISY]
     tuner = Tuner(worker, _tunings(tmp_path), threading.Event())
     assert not any(tuner.step() for _ in range(50))
     assert len(worker.orders) == 20
+
+
+@pytest.mark.parametrize("answer", [None, INTERRUPTED])
+def test_what_was_refused_or_interrupted_is_tried_again_however_often(
+    tmp_path: Path, moment: type[FakeOthers], answer: Tuned | None
+) -> None:
+    worker = FakeWorker()
+    worker.answers = [answer] * 50 + [NOISY] * 19 + [_tuned(_tunings(tmp_path).order("t"), {8: 9}, {8: 9})]
+    tuner = Tuner(worker, _tunings(tmp_path), threading.Event())
+    assert not any(tuner.step() for _ in range(69))
+    assert tuner.step()
+    assert worker.set == [SetThreads(threads=8, batch_threads=8)]
 
 
 # ── the supervisor's part ────────────────────────────────────────────────────
@@ -272,6 +307,31 @@ def test_a_question_ends_it(tmp_path: Path) -> None:
     assert list(line.supervisor.answer("t", ((Role.USER, "Hello"),), Sampling(max_tokens=8)))  # type: ignore[arg-type]
     tuning.join(10)
     assert found[0] is not None and not found[0].complete
+
+
+def test_a_reading_ahead_ends_it_and_is_carried_out(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def script(worker: Worker) -> None:
+        order = _loaded(worker)
+        asked.set()
+        cancel = worker.channel.receive(10)
+        assert cancel is not None and cancel[0].turn == order.turn
+        worker.send(_tuned(order, {}, {}, complete=False))
+        ahead = worker.channel.receive(10)
+        assert ahead is not None and isinstance(ahead[0], ReadAhead)
+        worker.send(ReadDone(turn=ahead[0].turn, prompt_tokens=9, reused_tokens=0, read_tokens=9))
+        worker.until_closed()
+
+    line = Line(tmp_path, script)
+    line.supervisor.model()
+    order = Tune(turn="x", threads=(2,), batch_threads=(2,), milliseconds=100_000)
+    tuning = threading.Thread(target=lambda: line.supervisor.tune(order))
+    tuning.start()
+    assert asked.wait(10)
+    read = line.supervisor.read_ahead(TurnId("t"), ((Role.USER, "Hello"),), "c", lambda: True)
+    tuning.join(10)
+    assert read is not None and read.read_tokens == 9
 
 
 def test_a_worker_that_answers_it_with_something_else_is_stopped(tmp_path: Path) -> None:
