@@ -137,7 +137,7 @@ def test_a_prompt_larger_than_the_context_is_explained_and_nothing_is_cut(shared
     with pytest.raises(GovDeskError) as caught:
         shared.ask(((Role.USER, "word " * 9000),))
     assert caught.value.code == "context.full"
-    assert "4,096" in caught.value.explain()
+    assert f"can see {shared.supervisor.model().context_tokens:,}" in caught.value.explain()
     assert shared.ask()[0]
 
 
@@ -307,14 +307,14 @@ def test_an_open_channel_in_the_worker_means_no_answer(line: Line) -> None:
 def test_a_worker_whose_walls_cannot_be_had_is_explained(line: Line) -> None:
     start = line.broker.start_worker
 
-    def without_walls() -> Channel[FromWorker]:
+    def without_walls(gpu: str = "") -> Channel[FromWorker]:
         code = (
             "import sys; from govdesk.sandbox import landlock; landlock.abi = lambda: 0; "
             "sys.argv[0] = 'govdesk'; from govdesk.__main__ import main; sys.exit(main())"
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(environment, "command", lambda: [sys.executable, "-I", "-c", code])
-            return start()
+            return start(gpu)
 
     line.broker.start_worker = without_walls  # type: ignore[method-assign]
     with pytest.raises(WallError) as caught:
