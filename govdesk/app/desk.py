@@ -30,7 +30,7 @@ from govdesk.inference import graphics_words, processor
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
 from govdesk.inference.tuner import Tuner
-from govdesk.inference.tuning import Tunings, library_build
+from govdesk.inference.tuning import Tunings
 from govdesk.policy.decisions import Decider
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
@@ -84,9 +84,9 @@ class SessionDesk:
         self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
-        self._shelf = models.shelf(profile, self.policy)
+        self._shelf = models.shelf(profile, self.policy, lambda: self._inference.held)
         self._closing = threading.Event()
-        self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._tunings = Tunings(profile.tuning, processor.read())
         self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
         self._inference = Supervisor(
             link,

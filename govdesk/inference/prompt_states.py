@@ -9,10 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sysconfig
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -31,6 +28,7 @@ from govdesk.domain.frames import (
 )
 from govdesk.domain.prompt_state import PromptState
 from govdesk.domain.turn import ModelInfo
+from govdesk.inference import library
 from govdesk.inference.answer import GarbageError
 
 _T = TypeVar("_T")
@@ -87,7 +85,7 @@ class PromptStates:
             "context": order.context_tokens,
             "devices": list(order.devices),
             "layers": list(order.device_layers),
-            "library": library_digest(),
+            "library": library.build(),
         }
         return crypto.sha384(json.dumps(parts, sort_keys=True).encode())
 
@@ -187,19 +185,6 @@ def new_memfd(size: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-@cache
-def library_digest() -> str:
-    """SHA-384 over the library's files, by name; asked once."""
-    digest = crypto.Sha384()
-    folder = Path(sysconfig.get_path("platlib")) / "llama_cpp" / "lib"
-    for file in sorted(folder.glob("*.so*")):
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _size(untrusted_frame: FromWorker, conversation: str, info: ModelInfo) -> StateSize:

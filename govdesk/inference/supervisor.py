@@ -88,17 +88,17 @@ class Supervisor:
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
         with self._starting:  # two that ask at once get the same worker
-            return (self._loaded() or self._start.start()).info
+            return (self.held or self._start.start()).info
 
     def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded now, if one is."""
-        loaded = self._loaded()
+        loaded = self.held
         return loaded.info if loaded is not None else None
 
     @property
     def loaded(self) -> tuple[LoadModel, str, str] | None:
         """How the loaded model was loaded, its digest and its template's; None while none is."""
-        if (loaded := self._loaded()) is None:
+        if (loaded := self.held) is None:
             return None
         return loaded.order, loaded.info.digest, loaded.template_sha384
 
@@ -248,7 +248,9 @@ class Supervisor:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
         self._start.stop()
 
-    def _loaded(self) -> LoadedModel | None:
+    @property
+    def held(self) -> LoadedModel | None:
+        """The model that is loaded, how, and what its files hold; None while none is."""
         line = self._start.line
         return line.loaded if line is not None else None
 

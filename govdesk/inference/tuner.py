@@ -8,11 +8,12 @@ import threading
 import time
 from typing import Protocol
 
-from govdesk.domain.frames import LoadModel, SetThreads, Tune, Tuned
+from govdesk.domain.frames import SetThreads, Tune, Tuned
 from govdesk.domain.ids import ModelDigest
-from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError
+from govdesk.inference import fit
 from govdesk.inference.tuning import QUIET_PERCENT, Tunings
+from govdesk.inference.worker_line import LoadedModel
 from govdesk.process.others import Others
 
 _PAUSE_SECONDS = 2.0
@@ -24,12 +25,9 @@ _MAX_TRIES = 20
 class Worker(Protocol):
     """What it needs of the supervisor."""
 
-    def model_loaded(self) -> ModelInfo | None:
-        """The model that is loaded."""
-
     @property
-    def loaded(self) -> tuple[LoadModel, str, str] | None:
-        """How it was loaded."""
+    def held(self) -> LoadedModel | None:
+        """The model that is loaded, and how."""
 
     def tune(self, order: Tune) -> Tuned | None:
         """Let the worker measure itself."""
@@ -61,9 +59,10 @@ class Tuner:
 
     def step(self) -> bool:
         """Measure if this is the moment; True when there is a result for the loaded model."""
-        info, loaded = self._worker.model_loaded(), self._worker.loaded
-        if info is None or loaded is None or loaded[0].devices:
+        held = self._worker.held
+        if held is None or held.order.devices:
             return False  # what a graphics card computes says nothing of the processor's threads
+        info = held.info
         if self._tunings.of(info.digest) is not None:
             return True
         tries = self._tries.get(info.digest, 0)
@@ -75,9 +74,10 @@ class Tuner:
         if tuned is None or tuned.interrupted:
             self._tries[info.digest] = tries  # it was the wrong moment, which says nothing of the next
             return False
-        if self._worker.model_loaded() != info:
+        if self._worker.held is not held:
             return False
-        kept = self._tunings.keep(info.digest, tuned, order, int(time.time()))
+        work = fit.work_per_token(held.facts)
+        kept = self._tunings.keep(info.digest, tuned, order, work, int(time.time()))
         if kept is None:
             return False
         self._worker.tell(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))

@@ -121,7 +121,7 @@ class WorkerStart:
         answer = line.next(patience.LOAD_SECONDS)
         info = _loaded(line, model, answer, order.context_tokens)
         # as it was loaded: what is kept of a prompt is bound to where it was computed
-        return LoadedModel(info, order, model.manifest.template_sha384)
+        return LoadedModel(info, order, model.manifest.template_sha384, opened.facts)
 
     def _load_on_graphics(
         self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend

@@ -100,12 +100,12 @@ def test_a_model_of_any_usual_size_is_measured_and_kept(
     tmp_path: Path, clock: Clock, decode_seconds: float, read_seconds: float
 ) -> None:
     """Seconds with one thread of two cores; what `Tunings` orders, and `Tunings` keeps."""
-    tunings = Tunings(tmp_path / "tuning.json", TWO_CORES, "b")
+    tunings = Tunings(tmp_path / "tuning.json", TWO_CORES, lambda: "b")
     order = tunings.order("t")
     tuned = _measured(Machine(clock, decode_seconds, read_seconds), order)
     assert tuned.complete and not tuned.interrupted
     assert clock.now * 1000 <= MAX_MILLISECONDS
-    kept = tunings.keep(MODEL, tuned, order, 1)
+    kept = tunings.keep(MODEL, tuned, order, 1e8, 1)
     assert kept is not None and (kept.threads, kept.batch_threads) == (2, 2)
     assert kept.token_microseconds == pytest.approx(decode_seconds * 1e6 / 2, rel=0.01)
     assert kept.read_microseconds == pytest.approx(read_seconds * 1e6 / 2, rel=0.01)
