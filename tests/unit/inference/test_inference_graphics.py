@@ -23,7 +23,7 @@ from govdesk.domain.frames import (
 from govdesk.domain.policy import GpuRule
 from govdesk.domain.record import Event
 from govdesk.errors import WallError
-from govdesk.inference import failures, graphics_words, words
+from govdesk.inference import failures, graphics_look, graphics_words, words
 from govdesk.inference import supervisor as module
 from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
 from govdesk.inference.graphics_look import Look, look
@@ -287,6 +287,32 @@ def test_the_stamp_changes_with_the_driver_the_machines_start_and_the_devices(tr
     third = seen(tree).stamp
     (tree / "dev/dri/renderD129").touch()
     assert len({first, second, third, seen(tree).stamp}) == 4
+
+
+@pytest.mark.parametrize("backend", ["vulkan", "cuda"])
+def test_a_corrected_package_is_tried_again(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: GpuBackend
+) -> None:
+    kept, tried = tmp_path / "graphics.json", []
+
+    def crashes(name: GpuBackend) -> Devices:
+        tried.append(name)
+        return Devices(devices=(), code="worker.crashed")
+
+    def choose() -> None:
+        assert Graphics(GpuRule(backend), kept, lambda name: seen(tree, name)).choose(crashes) == ""
+
+    for change in (
+        lambda: None,
+        lambda: (tree / f"lib/libggml-{backend}.so").write_text("corrected"),
+        lambda: (tree / "lib/libggml-base.so").write_text("what it stands on"),
+        lambda: monkeypatch.setattr(graphics_look, "__version__", "99.0"),
+    ):
+        change()
+        tried.clear()
+        choose()
+        choose()
+        assert tried == [backend], "once after each change"
 
 
 # ── the supervisor, with scripted workers ────────────────────────────────────
