@@ -111,6 +111,7 @@ class Generate(_Frame, frozen=True):
     """Answer a history that ends with the user's message.
 
     `conversation` says whose history it is, for what was read before; empty: nobody's. `grammar` is GBNF.
+    `repeats`: with this seed the same answer is to come again.
     """
 
     turn: str
@@ -124,6 +125,7 @@ class Generate(_Frame, frozen=True):
     conversation: str = ""
     min_p: float = 0.0
     grammar: str = ""
+    repeats: bool = True
     speculate: bool = True
 
 

@@ -254,7 +254,8 @@ class Engine:
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
             if code == "ok":
-                steps = self._steps(sequence, speculate=order.speculate)
+                exact = order.repeats or order.temperature <= 0.0
+                steps = self._steps(sequence, exact=exact, speculate=order.speculate)
                 try:
                     code = yield from decode(
                         self._context,
@@ -278,7 +279,7 @@ class Engine:
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
-    def _steps(self, sequence: Sequence, *, speculate: bool) -> Steps:
+    def _steps(self, sequence: Sequence, *, exact: bool, speculate: bool) -> Steps:
         if not speculate or not self._sequences.can_cut(sequence):
             return Steps(self._sequences, sequence)
         return DraftedSteps(
@@ -289,6 +290,7 @@ class Engine:
             self.context_tokens,
             self._trials,
             lambda: self.pace.threads[0],
+            exact=exact,
         )
 
     def _set_threads(self, decode_with: int, read_with: int) -> None:

@@ -4,11 +4,13 @@ Computing a few tokens at once costs less than one after the other. Where the an
 in the prompt or the answer, what came there is computed along as a draft, and the sampler chooses at each
 place as it would have: what differs is thrown away, and the answer is the same, token for token.
 
-That holds where the library gives the same logits for a token alone and among others, to the last bit. With
+To the last bit that holds where the library gives the same logits for a token alone and among others. With
 several threads it does not: for one token it cuts attention into as many parts as there are threads, for
-several tokens it does not cut, and the sums round otherwise. So drafts are used while one thread decodes:
-on one processor, or where others keep the rest busy. And it is tried: a token is computed both ways,
-and only where the logits were the same every time, for so many tokens at once, drafts are used.
+several tokens it does not cut, and the sums round otherwise. So where an answer is to come out the same
+again (temperature 0, or a seed that somebody gave), drafts are used only while one thread decodes: on one
+processor, or where others keep the rest busy. And it is tried: a token is computed both ways, and only where
+the logits were the same every time, for so many tokens at once, drafts are used. An answer that is drawn
+anew each time may round as another number of threads does, and there drafts are used with any number.
 """
 
 from __future__ import annotations
@@ -83,6 +85,7 @@ class DraftedSteps(Steps):
         context_tokens: what fits.
         trials: what is known of this model.
         threads: with how many it is decoded now.
+        exact: the answer is to be the same as without drafts, to the last token.
         clock: seconds.
     """
 
@@ -96,6 +99,8 @@ class DraftedSteps(Steps):
         trials: Trials,
         threads: Callable[[], int],
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        exact: bool = True,
     ) -> None:
         super().__init__(sequences, sequence)
         self._context = context
@@ -104,6 +109,7 @@ class DraftedSteps(Steps):
         self._context_tokens = context_tokens
         self._trials = trials
         self._threads = threads
+        self._exact = exact
         self._clock = clock
         self._batch = Batch(1 + max(DRAFTED))
         self._lookup = Lookup(sequence.tokens)
@@ -133,7 +139,7 @@ class DraftedSteps(Steps):
         draft = self._draft()
         if not draft:
             return self._alone(token)
-        if self._trials.passed(len(draft)):
+        if not self._exact or self._trials.passed(len(draft)):
             return self._together(token, draft)
         return self._try(token, draft)
 
@@ -189,12 +195,12 @@ class DraftedSteps(Steps):
 
     def _draft(self) -> list[int]:
         fitting = self._lookup.fitting()
-        if fitting < self._need or self._threads() != 1:
+        if fitting < self._need or (self._exact and self._threads() != 1):
             return []
         most = min(max(fitting, min(DRAFTED)), self._context_tokens - self._held - 1)
         draft = self._lookup.draft(max(most, 0))
         for size in DRAFTED:
-            if size <= len(draft) and not self._trials.failed(size):
+            if size <= len(draft) and not (self._exact and self._trials.failed(size)):
                 return draft[:size]
         return []
 

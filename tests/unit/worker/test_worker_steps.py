@@ -116,6 +116,24 @@ assert many == few and not e._trials._same
     )
 
 
+def test_an_answer_that_need_not_come_again_is_drafted_with_several_threads(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+steps.DraftedSteps._judge = lambda self: setattr(self, "_batch_seconds", 0.0)  # whether it pays or not
+drawn = dict(temperature=0.05, max_tokens=100)
+(_, done), few = ask(REPEATING[0], repeats=False, **drawn)
+assert few < 0.7 * done.answer_tokens and not e._trials._same, (few, done)
+(_, done), many = ask(REPEATING[0], repeats=True, **drawn)
+assert many >= done.answer_tokens - 1
+(_, done), many = ask(REPEATING[0], repeats=False, max_tokens=100)  # temperature 0 always comes again
+assert many >= done.answer_tokens - 1
+""",
+        threads=2,
+    )
+
+
 def test_where_the_library_computes_otherwise_nothing_is_drafted(isolated, model_file) -> None:
     _run(
         isolated,
