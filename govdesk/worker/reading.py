@@ -1,9 +1,9 @@
 """A prompt is read in parts that take about a second each on this machine now.
 
 Between two parts the worker says how far it is, and looks at what else the machine does. A part that takes
-minutes would be silence, which the trusted side takes for a hang. So the first part that is read with a model
-is small, and from then on the speed of the last one says how large the next may be: a fast machine reads whole
-batches from the second part on. What was found holds for the next prompt as well.
+minutes would be silence, which the trusted side takes for a hang. So the first part that is read with a
+model is small, and from then on the speed of the last one says how large the next may be: a fast machine
+reads whole batches from the second part on. What was found holds for the next prompt as well.
 
 No part is smaller than what is computed as in any larger batch, so the sizes change no answer
 (`govdesk.worker.sequences`).
