@@ -422,6 +422,7 @@ class FakeModels:
         self.problem: GovDeskError | None = None
         self.gate: threading.Event | None = None
         self.asked: list[str | Which] = []
+        self.not_imported: tuple[str, ...] = ()
         self.threads: set[str] = set()
 
     def models(self) -> ModelList:
@@ -462,7 +463,7 @@ class FakeModels:
         watch(ImportProgress("checking", "x.gguf", 1, 2, 0.1))
         title = next(line.title for line in self.lines if line.which == which)
         file = Verified("/models/x.gguf", sound=self.problem is None, why=str(self.problem or ""))
-        return Checked(which.name, which.version or 0, title, (file,))
+        return Checked(which.name, which.version or 0, title, (file,), self.not_imported)
 
     def remove_model(self, which: Which) -> Removed:
         self.asked.append(which)

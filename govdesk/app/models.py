@@ -108,12 +108,15 @@ class RecordedModels:
         )
 
     def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
-        """Read every file of a model and compare it with what was signed."""
+        """Read every file of a model and compare it with what was signed; a wrong one fails on record."""
         model = self._shelf.find(which)[0]
         which = replace(which, version=model.manifest.version)
         entry = self._entry(Event.MODEL_VERIFY, which.name, {"version": model.manifest.version}, model.digest)
-        with recorded(self._audit, entry):
-            return self._shelf.verify(which, watch, stopped)
+        with recorded(self._audit, entry) as record:
+            checked = self._shelf.verify(which, watch, stopped)
+            record.fields = {"files": len(checked.files), "unsound": checked.unsound}
+            record.code = "model.digest" if checked.unsound else ""
+        return checked
 
     def remove_model(self, which: Which) -> Removed:
         """Remove an imported version of a model."""

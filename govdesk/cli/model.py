@@ -140,6 +140,8 @@ def _verify(parsed: argparse.Namespace, desk: Desk) -> int:
         _say(f"{found.title}, version {found.version}:")
         for file in found.files:
             _say(f"{'sound  ' if file.sound else 'WRONG  '} {file.file}  {file.why}".rstrip())
+        for quantization in found.not_imported:
+            _say(f"not imported: {quantization}")
     return 1 if found.unsound else 0
 
 

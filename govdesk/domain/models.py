@@ -156,6 +156,8 @@ class Checked:
     version: int
     title: str
     files: tuple[Verified, ...]
+    not_imported: tuple[str, ...]
+    """The formats of which no file is here: there is nothing to be wrong."""
 
     @property
     def unsound(self) -> int:

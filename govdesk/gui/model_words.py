@@ -88,9 +88,10 @@ def verified(found: Checked) -> str:
     """After a check."""
     named = f"{found.title}, version {found.version}"
     wrong = [file for file in found.files if not file.sound]
+    rest = [f"Not imported: {', '.join(found.not_imported)}."] if found.not_imported else []
     if not wrong:
-        return f"{named}: every file has the bytes that were signed."
-    return " ".join([f"{named}, is damaged:", *(f"{file.file}: {file.why}" for file in wrong)])
+        return " ".join([f"{named}: every file has the bytes that were signed.", *rest])
+    return " ".join([f"{named}, is damaged:", *(f"{file.file}: {file.why}" for file in wrong), *rest])
 
 
 def _template_words(found: ModelDetails) -> str:

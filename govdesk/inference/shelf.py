@@ -194,14 +194,26 @@ class Shelf:
     def verify(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
         """Read every file of a version's variants that are here, and compare.
 
+        Of a variant that was not imported nothing is missing. Where there is no file at all, all are.
+
         Raises:
             UsageError: there is none, or several versions and none is named.
             ImportStopped: it was stopped.
         """
         models = self.find(which)
         manifest = models[0].manifest
+        here = tuple(m for m in models if len(m.missing) < len(m.paths)) or models[:1]
+        formats_here = {model.variant.quantization for model in here}
         return Checked(
-            manifest.name, manifest.version, manifest.title, checking.check(models, watch, stopped)
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            files=checking.check(here, watch, stopped),
+            not_imported=tuple(
+                variant.quantization
+                for variant in manifest.variants
+                if variant.quantization not in formats_here
+            ),
         )
 
     def lines(self, name: str, version: int) -> tuple[ModelLine, ...]:

@@ -11,7 +11,7 @@ from govdesk.app import models
 from govdesk.app.rules import load_policy
 from govdesk.config import Profile
 from govdesk.domain.ids import RecordSeq
-from govdesk.domain.models import Which
+from govdesk.domain.models import Checked, Which
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, ModelError, UsageError
 from tests.packages import Medium, one
@@ -133,12 +133,30 @@ def test_what_is_in_use_is_not_removed_and_the_rest_is(bench: Bench) -> None:
         bench.models.remove_model(Which("tiny"))
 
 
-def test_verifying_is_on_record_whatever_it_finds(bench: Bench) -> None:
+def test_a_check_is_on_record_with_what_it_found(bench: Bench) -> None:
+    bench.medium.variants = {"F16": one(1), "F32": one(2), "BF16": one(3)}
+    bench.medium.write()
+    bench.medium.file("BF16").unlink()
     bench.bring()
-    (bench.profile.models / "tiny-1" / bench.medium.file().name).write_bytes(b"x")
-    (found,) = bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False).files
-    assert not found.sound
-    assert [e.event for e in bench.log.entries[2:]] == [Event.MODEL_VERIFY] * 2
+
+    def check() -> tuple[Checked, Entry]:
+        checked = bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
+        intent, end = bench.log.entries[-2:]
+        assert (intent.event, intent.outcome, end.event) == (Event.MODEL_VERIFY, "intent", Event.MODEL_VERIFY)
+        assert intent.fields == {"version": 1}
+        return checked, end
+
+    checked, end = check()
+    assert (checked.unsound, checked.not_imported) == (0, ("BF16",))
+    assert (end.outcome, end.fields) == ("success", {"version": 1, "files": 2, "unsound": 0})
+    file = bench.profile.models / "tiny-1" / bench.medium.file("F32").name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    checked, end = check()
+    assert [one.sound for one in checked.files] == [True, False]
+    assert end.outcome == "failure"
+    assert end.fields == {"version": 1, "files": 2, "unsound": 1, "code": "model.digest"}
 
 
 def test_the_list_says_whether_it_fits_this_machine(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

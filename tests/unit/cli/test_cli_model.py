@@ -90,3 +90,14 @@ def test_the_version_is_named_in_what_is_asked_and_in_what_is_said(two: Terminal
     assert (code, f"Removed tiny, version {version}: 1 MB are free." in said) == (0, True)
     left = {path.name for path in two.home.models.iterdir() if path.is_dir()}
     assert left == {"tiny-9", "tiny-10"} - {f"tiny-{version}"}
+
+
+def test_a_format_that_was_not_imported_is_no_damage(terminal: Terminal, tmp_path: Path) -> None:
+    medium = Medium(tmp_path / "medium", {"F16": one(1), "F32": one(2)}, private=DEVELOPMENT).write()
+    terminal.type("import", str(medium.folder), "--quantization", "F32")
+    code, said = terminal.type("verify", "tiny")
+    assert (code, said.splitlines()[2:]) == (0, ["not imported: F16"])
+    (terminal.home.models / "tiny-1" / medium.file("F32").name).write_bytes(b"x")
+    code, said = terminal.type("verify", "tiny")
+    assert (code, "WRONG" in said) == (1, True)
+    assert json.loads(terminal.type("verify", "tiny", "--json")[1])["not_imported"] == ["F16"]

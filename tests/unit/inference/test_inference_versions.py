@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.domain.models import ModelState, Which
+from govdesk.domain.models import Checked, ModelState, Which
 from govdesk.errors import GovDeskError, ModelError, UsageError
 from govdesk.inference import installed
 from govdesk.inference.importing import import_package
 from govdesk.inference.media import Package
 from govdesk.inference.shelf import Shelf
-from tests.packages import PUBLIC, Medium, one, shelf
+from tests.packages import PUBLIC, Medium, one, shelf, split
 
 
 def bring(medium: Medium, here: Shelf, quantization: str = "") -> None:
@@ -156,3 +156,21 @@ def test_the_shipped_version_and_the_imported_one(tmp_path: Path, own: Path, new
     assert refused(lambda: here.removable(Which("tiny", 9), "")).code == "model.shipped"
     assert refused(lambda: here.removable(Which("tiny", 10, imported=False), "")).code == "model.none"
     assert here.removable(Which("tiny"), "").version == 10, "only one can be removed"
+
+
+def test_a_check_looks_at_what_was_imported_and_names_the_rest(tmp_path: Path, own: Path) -> None:
+    medium = Medium(tmp_path / "medium", {"F16": one(1), "F32": split(2), "BF16": one(3)}).write()
+    here = shelf(own, medium.digest())
+
+    def check() -> Checked:
+        return here.verify(Which("tiny"), lambda _: None, lambda: False)
+
+    bring(medium, here, "F32")
+    checked = check()
+    assert (len(checked.files), checked.unsound) == (2, 0)
+    assert checked.not_imported == ("F16", "BF16")
+    (own / "tiny-1" / medium.file("F32", 1).name).unlink()
+    checked = check()
+    assert [file.sound for file in checked.files] == [True, False], "a part that is missing is missing"
+    (own / "tiny-1" / medium.file("F32").name).unlink()
+    assert check().unsound == 1, "where nothing is left, something is wrong"
