@@ -148,6 +148,7 @@ class Supervisor:
             top_k=sampling.top_k,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed if sampling.seed is not None else secrets.randbits(31),
+            repeats=sampling.seed is not None,
             min_p=sampling.min_p,
             grammar=sampling.grammar,
         )
