@@ -215,6 +215,7 @@ class FakeChat:
         self.script = Script()
         self.then = Script()
         self.prompts: list[str] = []
+        self.samplings: list[Sampling | None] = []
         self.when_full: list[WhenFull] = []
         self.summarised: list[tuple[ConversationId, int]] = []
         self.running = 0
@@ -235,7 +236,7 @@ class FakeChat:
         sampling: Sampling | None = None,
         when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
-        del sampling
+        self.samplings.append(sampling)
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
         self.when_full.append(when_full)
@@ -262,7 +263,7 @@ class FakeChat:
             yield script.too_long
             yield Ended(
                 conversation or ConversationId(""), TurnId("none"), Outcome.FAILED, "", (), (), "UNCLASSIFIED",
-                None, Usage(), RecordSeq(2), "It does not fit.",
+                None, Usage(), RecordSeq(2), "It does not fit.", code="context.full",
             )  # fmt: skip
             return
         identity = conversation or self._store.create(prompt[:40], "UNCLASSIFIED", time.time_ns())
@@ -324,6 +325,7 @@ class FakeChat:
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
             None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
+            code=script.code,
         )  # fmt: skip
 
 
