@@ -247,15 +247,17 @@ class Supervisor:
         descriptors: tuple[int, ...] = (),
         patience_seconds: float = SILENCE_SECONDS,
         goes_on: Callable[[FromWorker], bool] = lambda _: False,
+        silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
         """One order and the frame that ends it; left before that, the worker's state is unknown.
 
-        `goes_on` hears each frame, and says whether another one follows.
+        `goes_on` hears each frame, and says whether another one follows. `silent`: what to raise when it says
+        nothing for too long, where that is not its fault.
         """
         heard = False
         try:
             self._order(channel, order, descriptors)
-            while goes_on(frame := self._next(channel, patience_seconds)):
+            while goes_on(frame := self._next(channel, patience_seconds, silent=silent)):
                 pass
             heard = True
         except GarbageError:
@@ -276,14 +278,12 @@ class Supervisor:
         work: Callable[[ModelInfo, Ask], _T],
         *,
         wait_seconds: float,
-        patience_seconds: float,
     ) -> _T | None:
         """Do something with the loaded worker while it does nothing else; None when it is not to be had.
 
         Args:
             work: gets the loaded model, and a way to send one order and hear one frame.
             wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
-            patience_seconds: longest that the worker may be silent after an order.
 
         Raises:
             WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
@@ -296,9 +296,8 @@ class Supervisor:
             channel, info = self._channel, self._info
             if channel is None or info is None:
                 return None
-            ask = partial(self._exchange, channel, patience_seconds=patience_seconds)
             try:
-                return work(info, ask)
+                return work(info, partial(self._exchange, channel))
             except GarbageError:
                 raise self._broken(channel, "sent something unexpected", "worker.garbage") from None
         finally:
@@ -500,6 +499,7 @@ class Supervisor:
         patience_seconds: float,
         *,
         ended: Callable[[WorkerChannel], GovDeskError] | None = None,
+        silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
         """The worker's next frame; its silence, its end or its garbage stops it and is explained."""
         ended = ended or self._ended
@@ -508,6 +508,8 @@ class Supervisor:
             now = time.monotonic()
             cancelled_at = self._cancelled_at
             limit = deadline if cancelled_at is None else min(deadline, cancelled_at + CANCEL_SECONDS)
+            if now >= limit and silent is not None:
+                raise silent()
             if now >= limit:
                 raise self._broken(channel, "stopped answering", "worker.hung")
             try:
