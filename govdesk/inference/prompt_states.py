@@ -57,7 +57,7 @@ class Ask(Protocol):
         self,
         order: msgspec.Struct,
         descriptors: tuple[int, ...] = (),
-        patience_seconds: float = PATIENCE_SECONDS,
+        patience_seconds: float | None = None,
         *,
         silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
@@ -66,7 +66,7 @@ class Ask(Protocol):
         Args:
             order: what to do.
             descriptors: ride on the order.
-            patience_seconds: longest that the worker may be silent.
+            patience_seconds: longest that the worker may be silent; None: as long as for an answer.
             silent: what to raise then, where it is not the worker's fault; else it is one.
         """
 

@@ -122,7 +122,11 @@ def measure(figures: Figures, rounds: int, tokens: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         line = WholeLine(Path(folder))
         viewed = Viewed(line)
-        contenders = [_peer("bare"), Contender("line", line.answer, line.read, None, line.close)]
+        contenders = [
+            _peer("bare"),
+            _peer("bare-own"),
+            Contender("line", line.answer, line.read, None, line.close),
+        ]
         contenders += [Contender("line+view", viewed.answer, None, None, viewed.close), _peer("high-level")]
         contenders += _others(figures)
         try:
@@ -181,7 +185,7 @@ def _reading(figures: Figures, contenders: Sequence[Contender], rounds: int) -> 
 def _ratios(figures: Figures, what: str, seen: dict[str, list[float]]) -> None:
     """Each contender over the bare loop, and the line over each package, pair by pair."""
     pairs = [(name, "bare") for name in seen if name != "bare"]
-    pairs += [("line", name) for name in ("high-level", "xllamacpp", "gpt4all") if name in seen]
+    pairs += [("line", name) for name in ("bare-own", "high-level", "xllamacpp", "gpt4all") if name in seen]
     for mine, theirs in pairs:
         ratios = [a / b for a, b in zip(seen[mine], seen[theirs], strict=True)]
         figures.spread(f"{what}.{mine}/{theirs}", ratios, "ratio, pair by pair")
