@@ -198,6 +198,7 @@ class Script:
     wait_before: threading.Event | None = None
     held: int = 0
     too_long: TooLong | None = None
+    stopped_early: bool = False
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
     left_out: tuple[OldTurn, ...] = ()
@@ -257,6 +258,12 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.stopped_early:
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.CANCELLED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), code="cancelled",
+            )  # fmt: skip
+            return
         if script.too_long is not None:
             yield script.too_long
             yield Ended(

@@ -38,6 +38,19 @@ _REASON_WORDS = {
     "worker.instruction": "This processor lacks an instruction that the model's process uses.",
     "worker.memory": "The model's process needed more memory than it may have.",
 }
+NOT_SUMMARISED = (
+    "The summary did not come to its end, so it stands for nothing and your message was not sent. Send it "
+    "again to choose once more."
+)
+STOPPED_EARLY = "Stopped before it was sent. Nothing was stored; your text is still here."
+FULL_ELSEWHERE = (
+    "A message that you sent in another conversation is too long for the model. Nothing was sent or cut; "
+    "open that conversation to choose how it goes on."
+)
+FULL_HERE = (
+    "A message that you sent here is too long for the model, and waits. Send or clear what is in the box, "
+    "then open this conversation again."
+)
 NOT_ASKED = "Not asked: policy does not allow it."
 
 

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
 from govdesk.domain.ids import TurnId
 from govdesk.domain.redaction import Operator
-from govdesk.domain.turn import Message, Outcome, Reading, Role
+from govdesk.domain.turn import Length, Message, Outcome, Reading, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
 from govdesk.gui.dialogs import MarkedDialog
 from govdesk.gui.estimate import estimated_tokens
@@ -405,3 +405,42 @@ def test_a_change_of_theme_shapes_messages_again(qtbot, enter, ask, desk):
     window.restyle()
     qtbot.waitUntil(lambda: window.tasks.running == 0)
     assert shown(page) == ["x", "Hello there."]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_stopped_before_it_was_sent_the_text_stays_where_it_is(qtbot, enter, desk, ask, known):
+    identity = desk.store.put("Ports", [(Role.USER, "a"), (Role.ASSISTANT, "b")])
+    window = enter(desk)
+    page = window.workspace.page
+    if known:
+        page.open(identity)
+        qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    desk.chat.script = Script(stopped_early=True)
+    ask(window, "What is a port?")
+    assert page.composer.prompt == "What is a port?"
+    assert "Stopped before it was sent" in page.composer.why_not.text()
+    assert len(page.transcript.views) == (2 if known else 0)
+    assert [message.text for message in page._messages] == (["a", "b"] if known else [])
+    assert page.composer.send_button.isEnabled()
+
+
+def test_answers_are_as_long_as_was_chosen(qtbot, enter, desk, ask):
+    window = enter(desk)
+    choice = window.workspace.page.composer.length
+    ask(window, "One?")
+    choice.setFocus()
+    qtbot.keyClick(choice, Qt.Key.Key_Down)
+    ask(window, "Two?")
+    ask(window, "Three?")
+    assert [one.length for one in desk.chat.samplings] == [Length.USUAL, Length.LONG, Length.LONG]
+
+
+def test_a_length_says_how_many_tokens_it_is(enter, desk):
+    window = enter(desk)
+    choice = window.workspace.page.composer.length
+    said = []
+    for index in range(choice.count()):
+        choice.setCurrentIndex(index)
+        assert choice.accessibleDescription() == choice.toolTip()
+        said.append(choice.toolTip().split(" tokens")[0])
+    assert said == ["At most 256", "At most 1,024", "At most 4,096"]
