@@ -157,6 +157,11 @@ class Desk(Protocol):
         """
         ...
 
+    @property
+    def runs_on(self) -> str:
+        """What the loaded model computes on, in words: where, and behind a colon why not elsewhere."""
+        ...
+
     def touch(self) -> bool:
         """The person did something: the idle time starts again. Quick.
 

@@ -134,8 +134,19 @@ def too_long(event: TooLong) -> str:
 
 
 def details(model: ModelInfo | None, usage: Usage) -> str:
-    """Which model answered, and how fast."""
-    return " · ".join(part for part in ("" if model is None else model.name, speed(usage)) if part)
+    """Which model answered, how fast, and with how much of the machine."""
+    name = "" if model is None else model.name
+    return " · ".join(part for part in (name, speed(usage), busy(usage.threads, usage.most_threads)) if part)
+
+
+def busy(threads: int, most_threads: int) -> str:
+    """That others need a part of the machine; empty when they do not."""
+    return f"busy workstation: {threads} of {most_threads} threads" if threads < most_threads else ""
+
+
+def place(runs_on: str) -> str:
+    """Where the model computes, short: the words before the reason."""
+    return runs_on.partition(": ")[0]
 
 
 def operator(value: Operator) -> str:

@@ -41,6 +41,14 @@ class Run:
     prompt_tokens: int = 0
     read_tokens: int = 0
     answer_tokens: int = 0
+    threads: int = 0
+    most_threads: int = 0
+    """The fewest of how many it is made with, once others need the rest; 0 of 0 before."""
+
+    def spare(self, threads: int, most_threads: int) -> None:
+        """It goes on with so many threads of so many."""
+        if threads < most_threads and (not self.threads or threads < self.threads):
+            self.threads, self.most_threads = threads, most_threads
 
 
 class Watch:

@@ -270,6 +270,7 @@ class Engine:
 
         def between() -> bool:
             self.pace.look()
+            run.spare(self.pace.threads[0], self.pace.most[0])
             return cancelled()
 
         try:
@@ -346,7 +347,14 @@ class Engine:
                 return "cancelled"
             if result != OK:
                 return "decode.failed"
-            yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
+            threads, most = self.pace.threads[1], self.pace.most[1]
+            yield PromptProgress(
+                turn=turn,
+                done_tokens=len(sequence.tokens),
+                total_tokens=len(tokens),
+                threads=threads if threads < most else 0,
+                most_threads=most if threads < most else 0,
+            )
         return "ok"
 
 
@@ -381,4 +389,6 @@ def _done(turn: str, reason: str, run: Run) -> AnswerDone:
         prompt_tokens=run.prompt_tokens,
         read_tokens=run.read_tokens,
         answer_tokens=run.answer_tokens,
+        threads=run.threads,
+        most_threads=run.most_threads,
     )

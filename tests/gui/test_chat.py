@@ -444,3 +444,29 @@ def test_a_length_says_how_many_tokens_it_is(enter, desk):
         assert choice.accessibleDescription() == choice.toolTip()
         said.append(choice.toolTip().split(" tokens")[0])
     assert said == ["At most 256", "At most 1,024", "At most 4,096"]
+
+
+def test_the_header_says_what_the_model_runs_on_and_why(qtbot, enter, desk, ask):
+    window = enter(desk)
+    said = window.workspace.model_words
+    assert said.text() == "SmolLM2-135M-Instruct Q4_1 · the processor with 2 threads"
+    assert "no graphics card that can be used" in said.toolTip() and "SHA-384" in said.toolTip()
+    assert "runs on the processor with 2 threads: no graphics" in said.accessibleDescription()
+    desk.where = "A card (24 of 24 layers)"  # another worker was started
+    ask(window, "Hello")
+    assert said.text() == "SmolLM2-135M-Instruct Q4_1 · A card (24 of 24 layers)"
+    assert not desk.threads["runs_on"].startswith("MainThread")
+
+
+def test_a_busy_workstation_is_told(qtbot, enter, desk, ask):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=(), reading=((1, 2),), wait_for=gate, threads=(1, 2))
+    page = ask(window, "Hello", wait=False)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    qtbot.waitUntil(lambda: "busy workstation: 1 of 2 threads" in page.transcript.views[-1].status.text())
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert "busy workstation: 1 of 2 threads" in page.transcript.views[-1].details.text()
+    ask(window, "Hello")
+    assert "busy" not in page.transcript.views[-1].details.text()
