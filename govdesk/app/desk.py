@@ -96,6 +96,7 @@ class SessionDesk:
             selftest.require_closed,
             tuned=self._tunings.threads,
             graphics=self._graphics,
+            find_draft=self._shelf.draft_for,
         )
         self._keys: DataKeys | None = None
         self._database: Database | None = None

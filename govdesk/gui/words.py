@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
-from govdesk.chat.endings import ending_words
+from govdesk.chat.endings import ending_words, summary_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
 from govdesk.domain.turn import Message, ModelInfo, Outcome, Role, TooLong, Usage
@@ -38,10 +38,7 @@ _REASON_WORDS = {
     "worker.instruction": "This processor lacks an instruction that the model's process uses.",
     "worker.memory": "The model's process needed more memory than it may have.",
 }
-NOT_SUMMARISED = (
-    "The summary did not come to its end, so it stands for nothing and your message was not sent. Send it "
-    "again to choose once more."
-)
+NOT_SUMMARISED = "Your message was not sent; send it again to choose once more."
 STOPPED_EARLY = "Stopped before it was sent. Nothing was stored; your text is still here."
 FULL_ELSEWHERE = (
     "A message that you sent in another conversation is too long for the model. Nothing was sent or cut; "
@@ -93,6 +90,9 @@ def reason(code: str) -> str:
 
 def ending(message: Message) -> str:
     """All that is said under a stored answer about how its turn ended."""
+    completed = message.outcome is Outcome.COMPLETED
+    if completed and message.is_summary and (said := summary_words(message.code)):
+        return said
     if said := ending_words(message.code, message.model, message.usage):
         return said
     parts = (outcome(message.outcome, message.text), reason(message.code))
@@ -110,7 +110,7 @@ def unseen(message: Message) -> str:
         return ""
     turns = oldest(message.cut.turns)
     if message.is_summary:
-        return f"GovDesk asked for a summary of {turns}. It stands in their place for the model from here on."
+        return f"GovDesk asked for a summary of {turns}, to stand in their place for the model."
     if message.cut.summary is not None:
         return f"The model did not see {turns}, but the summary of them."
     return f"The model did not see {turns}."

@@ -61,6 +61,7 @@ class Supervisor:
         plan: how a model is to be loaded on this machine now.
         tuned: what was measured to suit a model on this machine, if it was.
         graphics: whether it may compute on a graphics card; by default it may not.
+        find_draft: the approved model that drafts for another; by default there is none.
     """
 
     def __init__(
@@ -72,9 +73,12 @@ class Supervisor:
         plan: Callable[[Manifest, GgufFacts], LoadModel] = default_plan,
         tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
         graphics: Graphics | None = None,
+        find_draft: Callable[[Model], Model | None] = lambda _model: None,
     ) -> None:
         self.graphics = graphics or Graphics()
-        self._start = WorkerStart(broker, find_model, record, require_closed, plan, tuned, self.graphics)
+        self._start = WorkerStart(
+            broker, find_model, record, require_closed, plan, tuned, self.graphics, find_draft
+        )
         self._one_order = threading.Lock()
         self._starting = threading.Lock()
 

@@ -26,6 +26,7 @@ from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, ModelError, WallError, WorkerError
 from govdesk.inference import patience, records, store, words
+from govdesk.inference.draft import Draft, Drafts, with_draft
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -48,6 +49,7 @@ class WorkerStart:
         plan: how a model is to be loaded on this machine now.
         tuned: what was measured to suit a model on this machine, if it was.
         graphics: whether it may compute on a graphics card.
+        find_draft: the approved model that drafts for another; see `Drafts`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class WorkerStart:
         plan: Callable[[Manifest, GgufFacts], LoadModel],
         tuned: Callable[[ModelDigest], SetThreads | None],
         graphics: Graphics,
+        find_draft: Callable[[Model], Model | None],
     ) -> None:
         self._broker = broker
         self._find_model = find_model
@@ -67,6 +70,7 @@ class WorkerStart:
         self._plan = plan
         self._tuned = tuned
         self._graphics = graphics
+        self._drafts = Drafts(find_draft, record)
         self.line: WorkerLine | None = None
         """To the worker that was started last."""
         self.probes: tuple[Probe, ...] = ()
@@ -84,14 +88,16 @@ class WorkerStart:
         except ModelError as error:
             self._record(records.load(model, "failure", {"code": error.code}))
             raise
+        draft: Draft | None = None
         try:
             self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest, opened.facts)
+            draft = self._drafts.open(model, opened.facts, order)
             gpu = self._graphics.choose(self._probe)
-            done = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
             if done is None:
                 line = self._new_line()
-                done = line, self._load(line, model, opened, order)
+                done = line, self._load(line, model, opened, order, draft)
             line, loaded = done
             if (threads := self._tuned(loaded.info.digest)) is not None:
                 line.send(threads)
@@ -101,6 +107,8 @@ class WorkerStart:
             raise
         finally:
             store.close_all(opened.descriptors)
+            if draft is not None:
+                store.close_all(draft.opened.descriptors)
         return loaded
 
     def stop(self) -> None:
@@ -114,16 +122,21 @@ class WorkerStart:
         self._prove_walls(line)
         return line
 
-    def _load(self, line: WorkerLine, model: Model, opened: store.Opened, order: LoadModel) -> LoadedModel:
-        """Have a worker load the model."""
-        line.send(order, opened.descriptors)
+    def _load(
+        self, line: WorkerLine, model: Model, opened: store.Opened, order: LoadModel, draft: Draft | None
+    ) -> LoadedModel:
+        """Have a worker load the model, and the one that drafts for it."""
+        beside = () if draft is None else draft.opened.descriptors
+        line.send(with_draft(order, draft), (*opened.descriptors, *beside))
         answer = line.next(patience.LOAD_SECONDS)
         info = _loaded(line, model, answer, order.context_tokens)
+        if isinstance(answer, Loaded) and not self._drafts.loaded(draft, model, answer.draft):
+            raise line.broken("said of a draft model what cannot be", "worker.garbage")
         # as it was loaded: what is kept of a prompt is bound to where it was computed
         return LoadedModel(info, order, model.manifest.template_sha384)
 
     def _load_on_graphics(
-        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
+        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend, draft: Draft | None
     ) -> tuple[WorkerLine, LoadedModel] | None:
         """Load it on a graphics card; None when that failed, which is recorded and explained."""
         try:
@@ -133,7 +146,7 @@ class WorkerStart:
             if placed.devices:
                 layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
                 self._record(records.load(model, "success", {**self._graphics.opened(gpu), "layers": layers}))
-                return line, self._load(line, model, opened, placed)
+                return line, self._load(line, model, opened, placed, draft)
         except (WorkerError, ModelError) as error:
             if error.code == words.stopped().code:
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 from llama_cpp import llama_cpp as lib
 
@@ -27,12 +27,13 @@ from govdesk.domain.frames import (
     Tuned,
 )
 from govdesk.worker import backends, devices, limits
-from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.decoding import Run, Watch, decode
 from govdesk.worker.draft_model import DraftModel, DraftModelError
 from govdesk.worker.drafters import ByLookup, ByModel, Drafter
 from govdesk.worker.pace import Pace
+from govdesk.worker.reading import Reader
 from govdesk.worker.sampling import GrammarRefusedError, sampler
-from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
+from govdesk.worker.sequences import Sequence, Sequences
 from govdesk.worker.states import States
 from govdesk.worker.steps import DraftedSteps, Steps, Trials
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
@@ -105,8 +106,9 @@ class Engine:
             raise LoadFailedError("model.no-context")
         self._draft, self.draft_code = self._load_draft(descriptors[own:], order)
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
-        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
-        self._sequences = Sequences(self._context, self._model, order.aside_bytes, self._batch_tokens)
+        batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
+        self._sequences = Sequences(self._context, self._model, order.aside_bytes, batch_tokens)
+        self._reader = Reader(self._sequences, batch_tokens, on_devices=bool(order.devices))
         self.states = States(self._sequences, self._vocabulary.size, self.context_tokens)
         self._trials = Trials()
         self._most_threads = max(order.threads, batch_threads)
@@ -201,9 +203,10 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
-                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = yield from self._read(order.turn, sequence, tokens, run, stop, ahead)
+                    code = yield from self._reader.read(
+                        order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS
+                    )
                 finally:
                     watch.switch(False)
         yield ReadDone(
@@ -270,13 +273,13 @@ class Engine:
 
         def between() -> bool:
             self.pace.look()
-            run.spare(self.pace.threads[0], self.pace.most[0])
+            run.spare(self.pace.threads, self.pace.most)
             return cancelled()
 
         try:
             chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
-            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
+            code = yield from self._reader.read(order.turn, sequence, tokens, run, between)
             if code == "ok":
                 exact = order.repeats or order.temperature <= 0.0
                 steps = self._steps(sequence, exact=exact, speculate=order.speculate)
@@ -326,36 +329,6 @@ class Engine:
         lib.llama_set_n_threads(self._context, decode_with, read_with)
         if self._draft is not None:
             self._draft.set_threads(decode_with, read_with)
-
-    def _read(
-        self,
-        turn: str,
-        sequence: Sequence,
-        tokens: tuple[int, ...],
-        run: Run,
-        stop: Callable[[], bool],
-        batch_tokens: int,
-    ) -> Generator[PromptProgress, None, str]:
-        """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
-        yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
-        while (start := len(sequence.tokens)) < len(tokens):
-            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
-            last = start + len(chunk) == len(tokens)
-            result = self._sequences.read(sequence, chunk, logits=last)
-            run.read_tokens += max(0, len(sequence.tokens) - start)
-            if result == ABORTED or (result == OK and stop()):
-                return "cancelled"
-            if result != OK:
-                return "decode.failed"
-            threads, most = self.pace.threads[1], self.pace.most[1]
-            yield PromptProgress(
-                turn=turn,
-                done_tokens=len(sequence.tokens),
-                total_tokens=len(tokens),
-                threads=threads if threads < most else 0,
-                most_threads=most if threads < most else 0,
-            )
-        return "ok"
 
 
 def _load(descriptors: tuple[int, ...], parameters: lib.llama_model_params) -> lib.llama_model_p | None:

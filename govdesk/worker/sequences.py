@@ -202,6 +202,10 @@ class Sequences:
             self._settle()
         return int(result)
 
+    def wait(self) -> None:
+        """Until what a device computes is computed; the processor has done so when a decode returns."""
+        lib.llama_synchronize(self._context)
+
     def cut(self, sequence: Sequence, length: int) -> bool:
         """Keep the first `length` tokens; False when that cannot be, and then it holds nothing."""
         if length < len(sequence.tokens):
@@ -279,11 +283,20 @@ class Sequences:
         return int(lib.llama_memory_seq_pos_min(self._memory, _NUMBER))
 
 
-def stretch(start: int, end: int, most: int) -> int:
-    """How many tokens to read next of those from `start` to `end`: no few are left for the last."""
+def stretch(start: int, end: int, most: int, limit: int) -> int:
+    """How many tokens to read next of those from `start` to `end`: no few now, and no few left for the last.
+
+    Args:
+        start: where to read on.
+        end: of the prompt.
+        most: so many are wanted at once; a few more where less than twice `MANY_TOKENS` are left.
+        limit: never more than these.
+    """
     left = end - start
     if left <= most or left - most >= MANY_TOKENS:
         return min(left, most)
+    if left < 2 * MANY_TOKENS and left <= limit:
+        return left
     return max(1, left - MANY_TOKENS)
 
 

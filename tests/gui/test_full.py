@@ -107,7 +107,7 @@ def test_without_a_summary_nothing_is_sent(qtbot, full, desk, how):
     assert desk.chat.prompts == ["the third"]
     assert page.composer.prompt == "the third"
     if "outcome" not in how:
-        assert "your message was not sent" in page.transcript.views[-1].note.text()
+        assert "Your message was not sent" in page.transcript.views[-1].note.text()
 
 
 def elsewhere(qtbot, enter, desk):
@@ -241,6 +241,20 @@ def test_the_same_is_said_when_it_is_opened_again(qtbot, enter, desk):
         page.transcript.views[2]
     )
     assert "GovDesk" in labels(page.transcript.views[0])
+
+
+def test_a_summary_that_was_cut_says_so_when_it_is_opened_again(qtbot, enter, desk):
+    cut = Cut(2, TurnId("s"))
+    messages = [
+        Message(Role.USER, "Summarise.", TurnId("s"), 1, "U", cut=cut),
+        Message(Role.ASSISTANT, "Shor", TurnId("s"), 1, "U", (), Outcome.COMPLETED, "length", cut=cut),
+    ]
+    identity = desk.store.put("Ports", messages)
+    window = enter(desk)
+    page = window.workspace.page
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    assert page.transcript.views[1].note.text().startswith("The summary did not come to its end")
 
 
 @pytest.mark.parametrize(("width", "height"), [(720, 480), (819, 614), (1280, 720)])
