@@ -16,7 +16,6 @@ Written is JSON on one line, a blank behind each comma and colon. Linear in the 
 from __future__ import annotations
 
 from typing import Any, NoReturn
-from urllib.parse import unquote
 
 import msgspec
 
@@ -136,7 +135,9 @@ class _Converter:
         if pointer == "#":
             return self._schema
         start, _, name = pointer.rpartition("/")
-        name = unquote(name).replace("~1", "/").replace("~0", "~")
+        if "%" in name:
+            _refuse("$ref writes a name with %, which stands for another character", where)
+        name = name.replace("~1", "/").replace("~0", "~")
         if start in {"#/$defs", "#/definitions"} and isinstance(self._schema, dict):
             known = self._schema.get(start[2:])
             if isinstance(known, dict) and name in known:

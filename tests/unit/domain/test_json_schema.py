@@ -87,6 +87,7 @@ def test_many_optional_properties_stay_within_bounds() -> None:
         ({"$ref": "https://example.org/schema"}, "refers to"),
         ({"$ref": "#/properties/a"}, "refers to"),
         ({"$ref": 3}, "is a text"),
+        ({"$defs": {"a%20b": True, "a b": True}, "$ref": "#/$defs/a%20b"}, "with %"),
         ({"$ref": "#"}, "never come to an end"),
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "never come to an end"),
         ([], "an object or true"),
