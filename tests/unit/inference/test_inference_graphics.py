@@ -23,8 +23,7 @@ from govdesk.domain.frames import (
 from govdesk.domain.policy import GpuRule
 from govdesk.domain.record import Event
 from govdesk.errors import WallError
-from govdesk.inference import failures, graphics_look, graphics_words, words
-from govdesk.inference import supervisor as module
+from govdesk.inference import failures, graphics_look, graphics_words, patience, words
 from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
 from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.supervisor import Supervisor
@@ -363,14 +362,14 @@ def hangs(worker: Worker) -> None:
 
 @pytest.fixture
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "PROBE_SECONDS", 0.5)
     orders.clear()
 
     def make(*scripts: Callable[[Worker], None], vulkan: Look = READY) -> Line:
         made = Line(tmp_path, *scripts)
         graphics = Graphics(GpuRule.AUTO, tmp_path / "graphics.json", looking(vulkan))
         made.supervisor = Supervisor(
-            made.broker, made.supervisor._find_model, made.record, _require_closed, graphics=graphics
+            made.broker, made.find_model, made.record, _require_closed, graphics=graphics
         )
         return made
 

@@ -15,6 +15,7 @@ from govdesk.domain.frames import (
     AnswerDone,
     AnswerPiece,
     Generate,
+    LoadModel,
     PromptProgress,
     RestoreState,
     SaveState,
@@ -27,8 +28,10 @@ from govdesk.domain.ids import TurnId
 from govdesk.domain.inference import Stopped
 from govdesk.domain.prompt_state import PromptState
 from govdesk.domain.record import Event
+from govdesk.domain.turn import ModelInfo
 from govdesk.errors import WorkerError
 from govdesk.inference.prompt_states import PromptStates, library_digest, new_memfd
+from govdesk.inference.worker_line import LoadedModel
 from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line
 from tests.unit.inference.workers import Worker
 
@@ -207,10 +210,16 @@ def test_the_binding_is_of_model_template_context_and_library(tmp_path: Path) ->
         (order, "cd" * 48, template),
         (order, model, "cd" * 48),
     ]
+
+    def load(loaded: tuple[LoadModel, str, str]) -> None:
+        order, model, template = loaded
+        info = ModelInfo("Small", model, order.context_tokens)
+        line.supervisor._start.line.ready(LoadedModel(info, order, template))
+
     for other in others:
-        line.supervisor._loading = other
+        load(other)
         seen.add(states.binding)
-    line.supervisor._loading = (msgspec.structs.replace(order, threads=7), model, template)
+    load((msgspec.structs.replace(order, threads=7), model, template))
     seen.add(states.binding)
     assert len(seen) == 1 + len(others), "threads alone change nothing"
     assert len(library_digest()) == 96

@@ -28,7 +28,7 @@ from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Reading, Role, Sampling
 from govdesk.errors import AuditClosedError, GovDeskError, WallError, WorkerError
-from govdesk.inference import supervisor as module
+from govdesk.inference import patience
 from govdesk.inference.supervisor import Supervisor
 from govdesk.process.channel import Channel
 from tests.unit.inference.workers import PROBES, ScriptedBroker, Worker, done, good, small_model
@@ -52,7 +52,8 @@ class Line:
         self.records: list[Entry] = []
         self.fails_at: Event | None = None
         model = small_model(folder)
-        self.supervisor = Supervisor(self.broker, lambda: model, self.record, _require_closed)
+        self.find_model = lambda: model
+        self.supervisor = Supervisor(self.broker, self.find_model, self.record, _require_closed)
 
     def record(self, entry: Entry) -> RecordSeq:
         if entry.event is self.fails_at:
@@ -254,7 +255,7 @@ def test_silence_is_explained_and_the_next_turn_works(
 
     line = Line(tmp_path, script)
     line.supervisor.model()
-    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 0.2)
     with pytest.raises(WorkerError) as caught:
         line.ask()
     assert caught.value.code == "worker.hung"
@@ -310,7 +311,7 @@ def test_a_cancelled_worker_that_goes_on_is_stopped_and_the_next_turn_works(
             time.sleep(0.05)
         worker.send(PromptProgress(turn=turn, done_tokens=40, total_tokens=40), done(turn, answer=0))
 
-    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.2)
     line = Line(tmp_path, script)
     with pytest.raises(WorkerError) as caught:
         for _ in line.supervisor.answer(TurnId("t"), HISTORY, LIMIT):
@@ -327,7 +328,7 @@ def test_a_cancel_before_the_consumer_goes_away_does_not_touch_the_next_turn(
         worker.read(worker.order().turn)
         worker.until_closed()
 
-    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.1)
     line = Line(tmp_path, script)
     events = line.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
     next(events)
