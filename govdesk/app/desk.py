@@ -26,7 +26,7 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import graphics_words, processor
+from govdesk.inference import computing, graphics_words, processor
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
 from govdesk.inference.tuner import Tuner
@@ -187,6 +187,10 @@ class SessionDesk:
     def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
         return graphics_words.findings(self._graphics)
+
+    def computing_findings(self) -> tuple[Finding, ...]:
+        """What the loaded model is computed with."""
+        return computing.findings(self._inference.computing)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

@@ -22,6 +22,7 @@ from govdesk.domain.turn import ModelInfo
 from govdesk.errors import FrameError, GovDeskError, WorkerError
 from govdesk.inference import failures, patience, records, words
 from govdesk.inference.answer import GarbageError
+from govdesk.inference.computing import Computing
 from govdesk.inference.worker_ports import Broker
 
 _POLL_SECONDS = 0.5
@@ -35,6 +36,7 @@ class LoadedModel:
     info: ModelInfo
     order: LoadModel
     template_sha384: str
+    computing: Computing
 
 
 class WorkerLine:

@@ -25,7 +25,7 @@ from govdesk.domain.ids import ModelDigest, RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import patience, records, store, words
+from govdesk.inference import computing, patience, records, store, words
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -120,7 +120,7 @@ class WorkerStart:
         answer = line.next(patience.LOAD_SECONDS)
         info = _loaded(line, model, answer, order.context_tokens)
         # as it was loaded: what is kept of a prompt is bound to where it was computed
-        return LoadedModel(info, order, model.manifest.template_sha384)
+        return LoadedModel(info, order, model.manifest.template_sha384, computing.of(answer))
 
     def _load_on_graphics(
         self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
