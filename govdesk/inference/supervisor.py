@@ -33,6 +33,7 @@ from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.inference import patience, reading, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.computing import Computing
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -97,6 +98,11 @@ class Supervisor:
         """The model that is loaded now, if one is."""
         loaded = self.held
         return loaded.info if loaded is not None else None
+
+    @property
+    def computing(self) -> Computing | None:
+        """What the loaded model is computed with; None while none is."""
+        return loaded.computing if (loaded := self.held) is not None else None
 
     @property
     def loaded(self) -> tuple[LoadModel, str, str] | None:

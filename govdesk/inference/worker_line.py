@@ -22,6 +22,7 @@ from govdesk.domain.turn import ModelInfo
 from govdesk.errors import FrameError, GovDeskError, WorkerError
 from govdesk.inference import failures, patience, records, words
 from govdesk.inference.answer import GarbageError
+from govdesk.inference.computing import Computing
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.worker_ports import Broker
 
@@ -37,6 +38,7 @@ class LoadedModel:
     order: LoadModel
     template_sha384: str
     facts: GgufFacts
+    computing: Computing = Computing()
 
 
 class WorkerLine:

@@ -25,7 +25,7 @@ from govdesk.domain.ids import ModelDigest, RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import patience, records, store, words
+from govdesk.inference import computing, patience, records, store, words
 from govdesk.inference.draft import Draft, Drafts, with_draft
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
@@ -134,7 +134,8 @@ class WorkerStart:
         if isinstance(answer, Loaded) and not self._drafts.loaded(draft, model, answer.draft):
             raise line.broken("said of a draft model what cannot be", "worker.garbage")
         # as it was loaded: what is kept of a prompt is bound to where it was computed
-        return LoadedModel(info, order, model.manifest.template_sha384, opened.facts)
+        template = model.manifest.template_sha384
+        return LoadedModel(info, order, template, opened.facts, computing.of(answer))
 
     def _load_on_graphics(
         self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend, draft: Draft | None

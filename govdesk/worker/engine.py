@@ -26,7 +26,7 @@ from govdesk.domain.frames import (
     Tune,
     Tuned,
 )
-from govdesk.worker import backends, devices, limits
+from govdesk.worker import backends, computing, devices, limits
 from govdesk.worker.decoding import Run, Watch, decode
 from govdesk.worker.draft_model import DraftModel, DraftModelError
 from govdesk.worker.drafters import ByLookup, ByModel, Drafter
@@ -40,8 +40,6 @@ from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 from govdesk.worker.tuning import measure
-
-_ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
 AHEAD_BATCH_TOKENS = 128
 """Reading ahead looks for other orders between so many tokens, as well as inside."""
@@ -72,7 +70,7 @@ class Engine:
     """
 
     def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
-        lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        computing.silence()
         try:
             self.processor = backends.load_cpu()
         except backends.BackendError as error:
@@ -98,10 +96,13 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # where the layers' devices can do it
         if order.kv == "q8_0":
             settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
-        self._context = lib.llama_init_from_model(self._model, settings)
+        with computing.hearing() as heard:
+            self._context = lib.llama_init_from_model(self._model, settings)
+        self._flash_attention = heard.flash_attention
         if not self._context:
             raise LoadFailedError("model.no-context")
         self._draft, self.draft_code = self._load_draft(descriptors[own:], order)
@@ -133,6 +134,8 @@ class Engine:
             context_tokens=self.context_tokens,
             template_sha384=self.template_sha384,
             processor=self.processor,
+            features=computing.features(),
+            flash_attention=self._flash_attention,
             draft=self.draft_code,
         )
 
