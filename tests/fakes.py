@@ -12,6 +12,7 @@ from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.models import (
+    Answers,
     Checked,
     Imported,
     ImportProgress,
@@ -399,6 +400,7 @@ def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelL
         fit_words="",
         imported=False,
         chosen=True,
+        answers=Answers.NOW,
         highest_marking="UNCLASSIFIED",
         license="Apache-2.0",
         license_text="models/LICENSES/Apache-2.0.txt",
@@ -409,6 +411,8 @@ def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelL
         files=("/usr/share/govdesk/models/smollm2-135m-instruct.gguf",),
         draft="",
     )
+    if not changes.get("chosen", True):
+        changes.setdefault("answers", Answers.NO)
     return replace(line, **changes)  # type: ignore[arg-type]
 
 

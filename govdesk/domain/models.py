@@ -19,6 +19,15 @@ class ModelState(Enum):
     OLDER = "older than a version that was used here"
 
 
+class Answers(Enum):
+    """Whether a model answers in this session; the words that people see."""
+
+    NO = ""
+    NOW = "answers"
+    NEXT = "answers from the next start"
+    STILL = "answers until the next start"
+
+
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which model is meant: the name alone does not say, several versions of one may lie here.
@@ -51,7 +60,9 @@ class ModelLine:
     imported: bool
     """Lies in the profile; False: came with GovDesk."""
     chosen: bool
-    """The one that answers next."""
+    """The one that is loaded next."""
+    answers: Answers
+    """Another may be loaded still."""
     highest_marking: str
     license: str
     license_text: str
@@ -103,8 +114,8 @@ class ModelDetails:
     """The manifest's own; None: it has none, and the file's is used."""
     untrusted_file_template: str | None
     """None: the file has none, or cannot be read."""
-    template_as_signed: bool
-    """The template that is used has the hash that the manifest names."""
+    template_as_signed: bool | None
+    """The template that is used has the hash that the manifest names; None: nobody could look."""
     file_problem: str
     """Why the file was refused by the validator; empty when it was not."""
     file_facts: tuple[tuple[str, str], ...]

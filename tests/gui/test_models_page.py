@@ -66,7 +66,7 @@ def test_the_details_have_licence_origin_marking_digest_and_template(qtbot, open
         "Hugging Face",
         "UNCLASSIFIED",
         "bfbfbfbfbfbfbfbf",
-        "as it was signed",
+        "as signed",
         "{% for",
     ):
         assert words in shown

@@ -46,7 +46,7 @@ def bring(
     with Package(medium.folder, TRUST) as package:
         variants = here.importable(package, quantization)
         copied = import_package(package, here.own, variants, watch, stopped)
-        here.accept(package.manifest, variants)
+        here.accept(package.manifest)
         return copied
 
 
