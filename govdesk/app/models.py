@@ -12,11 +12,11 @@ from govdesk.app.rules import POLICY_FOLDER, covers
 from govdesk.chat.ports import AuditLog
 from govdesk.chat.recording import recorded
 from govdesk.config import Profile
-from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Removed, Watch, Which
+from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Place, Removed, Watch, Which
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, UsageError
-from govdesk.inference import fit, formats, importing, installed, machine_memory, plan
+from govdesk.inference import fit, formats, importing, installed, machine_memory, media, plan
 from govdesk.inference.catalogue import Rules
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.manifest import Variant
@@ -79,6 +79,10 @@ class RecordedModels:
     def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         """One of them."""
         return self._shelf.model_details(which, quantization, self._in_use())
+
+    def look_into(self, place: str) -> Place:
+        """The names in a folder; no record: nothing is read."""
+        return media.look_into(place)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""

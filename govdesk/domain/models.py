@@ -122,6 +122,18 @@ class ModelDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A folder where a model may be: what is in it by name, sorted. `parent`: empty at the top."""
+
+    folder: str
+    parent: str
+    folders: tuple[str, ...]
+    manifests: tuple[str, ...]
+    left_out: int
+    """Names that are not shown: too many, or not in UTF-8. Hidden ones are none of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImportProgress:
     """How far. `doing` is `checking what was copied before`, `copying` or `checking`."""
 
@@ -208,6 +220,14 @@ class ModelLooks(Protocol):
 
 class Models(ModelLooks, Protocol):
     """The same, to change: what changes models or reads them whole is on record."""
+
+    def look_into(self, place: str) -> Place:
+        """The names in a folder, or in the nearest one above that there is; slow on a medium.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        ...
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""

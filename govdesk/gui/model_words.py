@@ -67,6 +67,16 @@ def details(line: ModelLine, found: ModelDetails | None = None) -> str:
     return text + ("" if found is None else "".join("\n    " + line for line in template_lines(found)))
 
 
+def idle_lock(seconds: int) -> str:
+    """What the idle lock means for an import; before one begins."""
+    minutes = -(-seconds // 60)
+    return (
+        f"After {number(minutes)} minute{'' if minutes == 1 else 's'} without a key or a click the window "
+        "locks, and an import stops; the same import then goes on from there. A long one is better done in a "
+        "terminal, with the window closed: govdesk model import FOLDER."
+    )
+
+
 def progress(value: ImportProgress) -> str:
     """Beside the bar."""
     done, total = megabytes(value.done_bytes), megabytes(value.total_bytes)

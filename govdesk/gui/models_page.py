@@ -124,7 +124,7 @@ class ModelsPage(QWidget):
         """Ask where the model is, then import it."""
         if self.working:
             return
-        dialog = ImportDialog(self._policy, self._place, self.window())
+        dialog = ImportDialog(self._policy, self._models.look_into, self._tasks, self._place, self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.accepted.connect(lambda: self.bring(dialog.place))
         dialog.open()

@@ -62,6 +62,7 @@ class Workspace(QWidget):
         self.side.failed.connect(self.page.say_problem)
         self.page.changed.connect(self._changed)
         self.page.why.connect(self._why)
+        self.page.answered.connect(self._show_model)
         self.page.composer.network.connect(self._network)
         self.models_button.clicked.connect(self.show_models)
         self.models.left.connect(self.show_chat)
@@ -170,9 +171,14 @@ class Workspace(QWidget):
         self.model_words.say("loading the model…")
         self._tasks.call(self._desk.model, self._model_loaded, self._model_failed)
 
-    def _model_loaded(self, model: ModelInfo) -> None:
+    def _show_model(self, model: ModelInfo) -> None:
+        """A worker that was started again may have another one."""
+        self.model_again.hide()
         self.model_words.say(model.name)
         self.model_words.setToolTip(f"SHA-384 {model.digest}")
+
+    def _model_loaded(self, model: ModelInfo) -> None:
+        self._show_model(model)
         self.page.set_context(model.context_tokens)
         self._say_network()
 
