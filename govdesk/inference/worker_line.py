@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -38,7 +38,7 @@ class LoadedModel:
     order: LoadModel
     template_sha384: str
     facts: GgufFacts
-    computing: Computing = Computing()
+    computing: Computing = field(default_factory=Computing)
 
 
 class WorkerLine:
