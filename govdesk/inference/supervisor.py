@@ -115,7 +115,7 @@ class Supervisor:
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling, conversation: str
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         info, line = self._ready()
-        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens, lambda: line.cancelled)
         repetition, loop = Repetition(), False
         ended = False
         try:
@@ -129,7 +129,7 @@ class Supervisor:
                         raise words.answer_failed(event)
                     if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
                         loop = True
-                        self.cancel()
+                        line.cancel(reading=False)
                     if isinstance(event, Stopped) and loop and event.reason == "cancelled":
                         event = Stopped("loop", event.usage)
                     yield event

@@ -143,6 +143,11 @@ def _unknown_reason(worker: Worker, turn: str) -> None:
     worker.send(done(turn, reason="bored"))
 
 
+def _cancelled_by_nobody(worker: Worker, turn: str) -> None:
+    worker.read(turn)
+    worker.send(AnswerPiece(turn=turn, text="a", tokens=1), done(turn, reason="cancelled"))
+
+
 def _counts_past_every_record(worker: Worker, turn: str) -> None:
     worker.read(turn)
     worker.send(done(turn, prompt=2**60))
@@ -194,7 +199,7 @@ GARBAGE = [value for name, value in sorted(globals().items()) if name.startswith
     "piece_before_reading", "done_before_reading", "progress_after_piece", "progress_that_stands_still",
     "progress_past_the_context", "progress_that_moves_its_goal", "loads_again", "unknown_reason",
     "counts_past_every_record", "counts_past_the_context", "counts_past_the_limit", "pieces_without_end",
-    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer",
+    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer", "cancelled_by_nobody",
 }]  # fmt: skip
 
 
@@ -219,7 +224,7 @@ def test_garbage_is_explained_and_the_next_turn_works(
 
 
 def test_there_are_enough_kinds_of_garbage() -> None:
-    assert len(GARBAGE) == 22
+    assert len(GARBAGE) == 23
 
 
 @pytest.mark.parametrize(
