@@ -51,6 +51,7 @@ class WorkerLine:
         self._broker = broker
         self._record = record
         self._loaded: LoadedModel | None = None
+        self._on_failure: Callable[[WorkerError], None] = lambda _: None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
@@ -67,8 +68,14 @@ class WorkerLine:
         """The model that this worker can answer with; None before it is loaded and after the end."""
         return None if self._ended else self._loaded
 
-    def ready(self, loaded: LoadedModel) -> None:
-        """From now on it can answer."""
+    def ready(self, loaded: LoadedModel, on_failure: Callable[[WorkerError], None] = lambda _: None) -> None:
+        """From now on it can answer.
+
+        Args:
+            loaded: what it holds.
+            on_failure: hears of its failure, if it fails, once that is on record; not of a stop on purpose.
+        """
+        self._on_failure = on_failure
         self._loaded = loaded
 
     @property
@@ -211,13 +218,16 @@ class WorkerLine:
         if not self._end():
             return words.stopped()
         self._stop()
-        self._record(records.failure(code, {}))
-        return words.worker_failed(f"The part of GovDesk that runs the model {what}.", code)
+        error = words.worker_failed(f"The part of GovDesk that runs the model {what}.", code)
+        return self._recorded(error, {})
 
     def failed(self, end: WorkerEnded | None) -> WorkerError:
         """What to raise for a worker that ended by itself, as the broker saw it; that is recorded."""
-        error = failures.ended(end)
-        self._record(records.failure(error.code, {"signal": end.signal if end is not None else 0}))
+        return self._recorded(failures.ended(end), {"signal": end.signal if end is not None else 0})
+
+    def _recorded(self, error: WorkerError, found: dict[str, int]) -> WorkerError:
+        self._record(records.failure(error.code, found, self.gpu))
+        self._on_failure(error)
         return error
 
     def _gone(self, explain: Callable[[WorkerEnded | None], GovDeskError]) -> GovDeskError:

@@ -25,7 +25,7 @@ from govdesk.domain.ids import ModelDigest, RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import patience, records, store, words
+from govdesk.inference import failures, patience, records, store, words
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -71,6 +71,8 @@ class WorkerStart:
         """To the worker that was started last."""
         self.probes: tuple[Probe, ...] = ()
         """What the self-test of the worker that was started last found."""
+        self._card_failed = False
+        """A worker failed while it answered on a card: this session uses no card any more."""
 
     def start(self) -> LoadedModel:
         """Start a worker and let it load the model.
@@ -87,15 +89,15 @@ class WorkerStart:
         try:
             self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest, opened.facts)
-            gpu = self._graphics.choose(self._probe)
+            gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu) if gpu else None
             if done is None:
                 line = self._new_line()
                 done = line, self._load(line, model, opened, order)
             line, loaded = done
+            line.ready(loaded, partial(self._failed_on, line.gpu))
             if (threads := self._tuned(loaded.info.digest)) is not None:
                 line.send(threads)
-            line.ready(loaded)
         except BaseException:
             self.stop()
             raise
@@ -142,6 +144,17 @@ class WorkerStart:
         self.stop()
         self._record(records.load(model, "failure", {"backend": gpu, "code": code}))
         return None
+
+    def _failed_on(self, gpu: GpuBackend, error: WorkerError) -> None:
+        """A worker failed with a model loaded. Where that was on a card, the next one uses the processor.
+
+        Whether the card is tried again in another session is for `graphics` to judge. Memory that ran out in
+        the worker's own process says nothing about a card.
+        """
+        if gpu and error.code != "worker.memory":
+            self._card_failed = True
+            self._graphics.failed(gpu, error.code)
+            failures.on_card(error)
 
     def _probe(self, gpu: GpuBackend) -> Devices:
         """Try a graphics backend in a worker of its own: what hangs or crashes there costs only that."""

@@ -8,16 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.domain.frames import Device, DeviceKind, Devices, GpuBackend, Loaded, LoadModel, Probe
+from govdesk.domain.frames import (
+    WORKER_OUT_OF_MEMORY,
+    AnswerPiece,
+    Device,
+    DeviceKind,
+    Devices,
+    GpuBackend,
+    Loaded,
+    LoadModel,
+    Probe,
+    WorkerEnded,
+)
+from govdesk.domain.ids import TurnId
+from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.policy import GpuRule
 from govdesk.domain.record import Event
-from govdesk.errors import WallError
+from govdesk.domain.turn import Reading
+from govdesk.errors import WallError, WorkerError
 from govdesk.inference import graphics_words, patience
 from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
 from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox.graphics import Opening
-from tests.unit.inference.test_inference_supervisor import Line, _require_closed
+from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line, _require_closed
 from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, good
 
 GIB = 1024**3
@@ -395,3 +409,93 @@ def test_a_default_supervisor_uses_no_card(tmp_path: Path) -> None:
     assert made.broker.gpus == [""]
     assert ids(made.supervisor.graphics) == [("gpu.policy", False)]
     made.supervisor.stop()
+
+
+# ── a card that fails while it answers ───────────────────────────────────────
+
+
+def answering(then: Callable[[Worker, str], None]) -> Callable[[Worker], None]:
+    """A worker on a card that loads, answers a piece and then does this."""
+
+    def script(worker: Worker) -> None:
+        worker.hello()
+        worker.channel.receive(10)
+        worker.send(Devices(devices=(CARD,)))
+        worker.load()
+        turn = worker.next_order().turn
+        worker.read(turn)
+        worker.send(AnswerPiece(turn=turn, text="Well", tokens=1))
+        then(worker, turn)
+
+    return script
+
+
+def falls_silent(worker: Worker, _turn: str) -> None:
+    worker.until_closed()
+
+
+def ends(_worker: Worker, _turn: str) -> None:
+    pass
+
+
+def says_nonsense(worker: Worker, _turn: str) -> None:
+    worker.send(Devices(devices=()))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize(
+    ("then", "end", "code"),
+    [
+        (ends, WorkerEnded(exit_code=0, signal=11), "worker.crashed"),
+        (ends, WorkerEnded(exit_code=0, signal=9), "worker.killed"),
+        (ends, WorkerEnded(exit_code=0, signal=31), "worker.walls"),
+        (falls_silent, None, "worker.hung"),
+        (says_nonsense, None, "worker.garbage"),
+    ],
+)
+def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
+    line, monkeypatch, then: Callable[[Worker, str], None], end: WorkerEnded | None, code: str
+) -> None:
+    made = line(devices(CARD), answering(then), good, good)
+    made.supervisor.model()
+    made.broker.ends = [end]
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 0.3)
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == code
+    assert "From the next question on the processor is used" in caught.value.todo
+    assert ("security officer" in caught.value.todo) == (code == "worker.walls")
+    [failure] = [entry.fields for entry in made.records if entry.event is Event.WORKER_FAILURE]
+    assert (failure["code"], failure["backend"]) == (code, "vulkan")
+    assert made.supervisor.graphics.used is None
+    assert isinstance(made.ask()[-1], Stopped)
+    made.supervisor.stop()
+    assert isinstance(made.ask()[-1], Stopped)
+    assert made.broker.gpus == ["vulkan", "vulkan", "", ""], "for the whole session"
+    assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
+
+
+def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
+    made = line(devices(CARD), answering(falls_silent), answering(ends), answering(falls_silent))
+    events = made.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
+    assert [type(next(events)) for _ in range(3)] == [Reading, Reading, Piece]
+    events.close()  # the person closes the window
+    made.broker.ends = [WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.memory"
+    assert "graphics card" not in caught.value.explain()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"] * 4
+    made.supervisor.stop()
+
+
+def test_on_the_processor_a_failure_says_nothing_about_a_card(line) -> None:
+    def dies_answering(worker: Worker) -> None:
+        worker.read(worker.order().turn)
+
+    made = line(devices(), dies_answering)
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert "graphics card" not in caught.value.explain()
+    assert made.supervisor.graphics.code("vulkan") == "gpu.probe"
