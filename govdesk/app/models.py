@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from govdesk import config
@@ -11,11 +12,11 @@ from govdesk.app.rules import POLICY_FOLDER, covers
 from govdesk.chat.ports import AuditLog
 from govdesk.chat.recording import recorded
 from govdesk.config import Profile
-from govdesk.domain.models import Imported, ModelDetails, ModelList, Removed, Verified, Watch
+from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Removed, Watch, Which
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
-from govdesk.errors import AuditClosedError, GovDeskError
-from govdesk.inference import fit, formats, importing, machine_memory, plan
+from govdesk.errors import AuditClosedError, GovDeskError, UsageError
+from govdesk.inference import fit, formats, importing, installed, machine_memory, plan
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.media import Package
 from govdesk.inference.shelf import Rules, Shelf
@@ -73,9 +74,9 @@ class RecordedModels:
         """What is here, in which state."""
         return self._shelf.models()
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         """One of them."""
-        return self._shelf.model_details(name, quantization)
+        return self._shelf.model_details(which, quantization)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
@@ -106,25 +107,29 @@ class RecordedModels:
             removed_versions=gone,
         )
 
-    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
-        """Read every file of a model and compare it with what was signed."""
-        models = self._shelf.find(name)
+    def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
+        """Read every file of a model and compare it with what was signed; a wrong one fails on record."""
+        model = self._shelf.find(which)[0]
+        which = replace(which, version=model.manifest.version)
+        entry = self._entry(Event.MODEL_VERIFY, which.name, {"version": model.manifest.version}, model.digest)
+        with recorded(self._audit, entry) as record:
+            checked = self._shelf.verify(which, watch, stopped)
+            record.fields = {"files": len(checked.files), "unsound": checked.unsound}
+            record.code = "model.digest" if checked.unsound else ""
+        return checked
+
+    def remove_model(self, which: Which) -> Removed:
+        """Remove an imported version of a model."""
+        with self._refusals("remove", which.name):
+            one = self._shelf.removable(which, self._in_use())
         entry = self._entry(
-            Event.MODEL_VERIFY, name, {"version": models[0].manifest.version}, models[0].digest
+            Event.MODEL_REMOVE, one.name, {"version": one.version}, self._shelf.digest_in(one)
         )
         with recorded(self._audit, entry):
-            return self._shelf.verify(name, watch, stopped)
-
-    def remove_model(self, name: str) -> Removed:
-        """Remove an imported model."""
-        self._shelf.find(name)
-        with self._refusals("remove", name):
-            model = self._shelf.removable(name, self._in_use())
-        fields: Fields = {"version": model.manifest.version}
-        with recorded(self._audit, self._entry(Event.MODEL_REMOVE, name, fields, model.digest)):
-            size = self._shelf.remove(model)
+            size = installed.remove(one)
         return Removed(
-            name=name,
+            name=one.name,
+            version=one.version,
             size_bytes=size,
             stays="Conversations that it answered stay. Its version is remembered: an older one "
             "is not taken.",
@@ -132,9 +137,11 @@ class RecordedModels:
 
     @contextlib.contextmanager
     def _refusals(self, action: str, name: str) -> Iterator[None]:
-        """What is refused before its own record begins has one of its own."""
+        """What is refused before its own record begins has one of its own; a name that is none is not."""
         try:
             yield
+        except UsageError:
+            raise
         except GovDeskError as error:
             fields: Fields = {"action": action, "code": error.code}
             with contextlib.suppress(AuditClosedError):

@@ -76,6 +76,7 @@ class LoadModel(_Frame, frozen=True):
     own, in place of the file's. `weights`: the descriptors' own pages, mapped, or a copy in the worker's
     memory, which is faster. `aside_bytes`: for conversations that the context has no place for.
     `device_layers`: how many of the last layers, the output among them, go to each of `devices`.
+    `draft_files`: so many of the descriptors, the last ones, are those of a small model that proposes.
     """
 
     context_tokens: int
@@ -85,6 +86,7 @@ class LoadModel(_Frame, frozen=True):
     micro_batch_tokens: int = 512
     aside_bytes: int = 256 * 1024 * 1024
     weights: Literal["mapped", "own"] = "mapped"
+    draft_files: int = 0
     kv: Literal["f16", "q8_0"] = "f16"
     template: str = ""
     devices: tuple[str, ...] = ()
@@ -232,6 +234,8 @@ class Loaded(_Frame, frozen=True):
     template_sha384: Digest
     processor: Name = ""
     """Which of the library's processor variants computes; `native`: the one it was built with."""
+    draft: Name = ""
+    """What became of the small model that proposes: `used`, or the code of why not; empty: none."""
 
 
 class Devices(_Frame, frozen=True):

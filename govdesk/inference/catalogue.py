@@ -10,6 +10,8 @@ from govdesk.errors import MarkingError, ModelError
 from govdesk.inference.manifest import SUFFIX, Manifest, read_manifest
 from govdesk.inference.store import Model, models_of
 
+OLDER = "model.older"
+"""Code of what is refused for its version alone."""
 _KEPT = "Your conversations are unchanged."
 
 
@@ -19,6 +21,8 @@ class Found:
 
     models: tuple[Model, ...]
     refused: tuple[tuple[Path, ModelError], ...]
+    older: tuple[tuple[Model, ModelError], ...] = ()
+    """The models of those that were refused only because a newer version was here."""
 
     @property
     def by_digest(self) -> dict[str, Model]:
@@ -54,14 +58,16 @@ def find(
         if approved is None or any(variant.digest in approved for variant in manifest.variants):
             least[manifest.name] = max(manifest.version, least.get(manifest.name, 0))
     models: list[Model] = []
+    older: list[tuple[Model, ModelError]] = []
     for path, manifest in read:
         try:
             require_not_older(manifest, least.get(manifest.name, 0))
         except ModelError as error:
             refused.append((path, error))
+            older += [(model, error) for model in models_of(manifest, path.parent)]
             continue
         models += models_of(manifest, path.parent)
-    return Found(tuple(models), tuple(refused))
+    return Found(tuple(models), tuple(refused), tuple(older))
 
 
 def manifests(folder: Path) -> list[Path]:
@@ -81,7 +87,7 @@ def require_not_older(manifest: Manifest, least: int) -> None:
         raise ModelError(
             f"The manifest of {manifest.title} has version {manifest.version}; version {least} was here "
             "before.",
-            code="model.older",
+            code=OLDER,
             kept="The older one is not used. " + _KEPT,
             todo="Ask your administrator for the current model package.",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 from llama_cpp import llama_cpp as lib
 
@@ -27,10 +27,13 @@ from govdesk.domain.frames import (
     Tuned,
 )
 from govdesk.worker import backends, devices, limits
-from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker.decoding import Run, Watch, decode
+from govdesk.worker.draft_model import DraftModel, DraftModelError
+from govdesk.worker.drafters import ByLookup, ByModel, Drafter
 from govdesk.worker.pace import Pace
+from govdesk.worker.reading import Reader
 from govdesk.worker.sampling import GrammarRefusedError, sampler
-from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
+from govdesk.worker.sequences import Sequence, Sequences
 from govdesk.worker.states import States
 from govdesk.worker.steps import DraftedSteps, Steps, Trials
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
@@ -78,9 +81,10 @@ class Engine:
         parameters = lib.llama_model_default_params()
         parameters.load_mode = _LOAD_MODES[order.weights]
         held = _place(parameters, order)  # the library reads them while it loads
-        paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
-        array = (ctypes.c_char_p * len(paths))(*paths)
-        self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
+        own = len(descriptors) - order.draft_files
+        if not 0 < own <= len(descriptors):
+            raise LoadFailedError("model.refused")
+        self._model = _load(descriptors[:own], parameters)
         del held
         if not self._model:
             raise LoadFailedError("model.refused")
@@ -100,9 +104,11 @@ class Engine:
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LoadFailedError("model.no-context")
+        self._draft, self.draft_code = self._load_draft(descriptors[own:], order)
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
-        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
-        self._sequences = Sequences(self._context, self._model, order.aside_bytes, self._batch_tokens)
+        batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
+        self._sequences = Sequences(self._context, self._model, order.aside_bytes, batch_tokens)
+        self._reader = Reader(self._sequences, batch_tokens, on_devices=bool(order.devices))
         self.states = States(self._sequences, self._vocabulary.size, self.context_tokens)
         self._trials = Trials()
         self._most_threads = max(order.threads, batch_threads)
@@ -124,8 +130,27 @@ class Engine:
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
         return Loaded(
-            context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
+            context_tokens=self.context_tokens,
+            template_sha384=self.template_sha384,
+            processor=self.processor,
+            draft=self.draft_code,
         )
+
+    def _load_draft(self, descriptors: tuple[int, ...], order: LoadModel) -> tuple[DraftModel | None, str]:
+        """The small model beside the large one, and what became of it: `used`, or why it is not."""
+        if not descriptors:
+            return None, ""
+        parameters = lib.llama_model_default_params()
+        parameters.load_mode = _LOAD_MODES[order.weights]
+        parameters.n_gpu_layers = 0
+        model = _load(descriptors, parameters)
+        if not model:
+            return None, "draft.refused"
+        try:
+            return DraftModel(model, order, self._vocabulary.handle), "used"
+        except DraftModelError as error:
+            lib.llama_model_free(model)
+            return None, error.code
 
     def set_threads(self, order: SetThreads) -> None:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
@@ -178,9 +203,10 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
-                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = yield from self._read(order.turn, sequence, tokens, run, stop, ahead)
+                    code = yield from self._reader.read(
+                        order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS
+                    )
                 finally:
                     watch.switch(False)
         yield ReadDone(
@@ -252,7 +278,7 @@ class Engine:
         try:
             chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
-            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
+            code = yield from self._reader.read(order.turn, sequence, tokens, run, between)
             if code == "ok":
                 exact = order.repeats or order.temperature <= 0.0
                 steps = self._steps(sequence, exact=exact, speculate=order.speculate)
@@ -290,34 +316,25 @@ class Engine:
             self.context_tokens,
             self._trials,
             lambda: self.pace.threads[0],
+            self._drafters(sequence),
             exact=exact,
         )
 
+    def _drafters(self, sequence: Sequence) -> tuple[Drafter, ...]:
+        by_lookup = ByLookup(sequence.tokens)
+        return (by_lookup,) if self._draft is None else (by_lookup, ByModel(self._draft, sequence.tokens))
+
     def _set_threads(self, decode_with: int, read_with: int) -> None:
         lib.llama_set_n_threads(self._context, decode_with, read_with)
+        if self._draft is not None:
+            self._draft.set_threads(decode_with, read_with)
 
-    def _read(
-        self,
-        turn: str,
-        sequence: Sequence,
-        tokens: tuple[int, ...],
-        run: Run,
-        stop: Callable[[], bool],
-        batch_tokens: int,
-    ) -> Generator[PromptProgress, None, str]:
-        """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
-        yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
-        while (start := len(sequence.tokens)) < len(tokens):
-            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
-            last = start + len(chunk) == len(tokens)
-            result = self._sequences.read(sequence, chunk, logits=last)
-            run.read_tokens += max(0, len(sequence.tokens) - start)
-            if result == ABORTED or (result == OK and stop()):
-                return "cancelled"
-            if result != OK:
-                return "decode.failed"
-            yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
-        return "ok"
+
+def _load(descriptors: tuple[int, ...], parameters: lib.llama_model_params) -> lib.llama_model_p | None:
+    """A model from its files, in order; None when the library refuses it."""
+    paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
+    array = (ctypes.c_char_p * len(paths))(*paths)
+    return lib.llama_model_load_from_splits(array, len(paths), parameters) or None
 
 
 def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from govdesk.app import models
 from govdesk.app.rules import load_policy
 from govdesk.config import Profile
 from govdesk.domain.ids import RecordSeq
+from govdesk.domain.models import Checked, Which
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, ModelError, UsageError
 from tests.packages import Medium, one
@@ -83,9 +84,9 @@ def test_without_a_log_nothing_is_copied_read_or_removed(bench: Bench) -> None:
     with pytest.raises(AuditClosedError):
         bench.models.import_model(str(other.folder), lambda _: None, lambda: False)
     with pytest.raises(AuditClosedError):
-        bench.models.verify_model("tiny", lambda _: None, lambda: False)
+        bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
     with pytest.raises(AuditClosedError):
-        bench.models.remove_model("tiny")
+        bench.models.remove_model(Which("tiny"))
     assert sorted(path.name for path in bench.profile.models.iterdir()) == ["tiny-1"]
     assert own.exists()
 
@@ -122,22 +123,40 @@ def test_what_is_in_use_is_not_removed_and_the_rest_is(bench: Bench) -> None:
     bench.bring()
     bench.used = bench.medium.digest()
     with pytest.raises(ModelError) as caught:
-        bench.models.remove_model("tiny")
+        bench.models.remove_model(Which("tiny"))
     assert caught.value.code == "model.in-use"
     bench.used = ""
-    removed = bench.models.remove_model("tiny")
+    removed = bench.models.remove_model(Which("tiny"))
     assert removed.size_bytes > len(bench.medium.variants["F16"][0])
     assert [event for event, *_ in bench.log.said[2:]] == ["model.refuse", "model.remove", "model.remove"]
     with pytest.raises(UsageError):
-        bench.models.remove_model("tiny")
+        bench.models.remove_model(Which("tiny"))
 
 
-def test_verifying_is_on_record_whatever_it_finds(bench: Bench) -> None:
+def test_a_check_is_on_record_with_what_it_found(bench: Bench) -> None:
+    bench.medium.variants = {"F16": one(1), "F32": one(2), "BF16": one(3)}
+    bench.medium.write()
+    bench.medium.file("BF16").unlink()
     bench.bring()
-    (bench.profile.models / "tiny-1" / bench.medium.file().name).write_bytes(b"x")
-    (found,) = bench.models.verify_model("tiny", lambda _: None, lambda: False)
-    assert not found.sound
-    assert [e.event for e in bench.log.entries[2:]] == [Event.MODEL_VERIFY] * 2
+
+    def check() -> tuple[Checked, Entry]:
+        checked = bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
+        intent, end = bench.log.entries[-2:]
+        assert (intent.event, intent.outcome, end.event) == (Event.MODEL_VERIFY, "intent", Event.MODEL_VERIFY)
+        assert intent.fields == {"version": 1}
+        return checked, end
+
+    checked, end = check()
+    assert (checked.unsound, checked.not_imported) == (0, ("BF16",))
+    assert (end.outcome, end.fields) == ("success", {"version": 1, "files": 2, "unsound": 0})
+    file = bench.profile.models / "tiny-1" / bench.medium.file("F32").name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    checked, end = check()
+    assert [one.sound for one in checked.files] == [True, False]
+    assert end.outcome == "failure"
+    assert end.fields == {"version": 1, "files": 2, "unsound": 1, "code": "model.digest"}
 
 
 def test_the_list_says_whether_it_fits_this_machine(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +170,31 @@ def test_the_list_says_whether_it_fits_this_machine(bench: Bench, monkeypatch: p
     monkeypatch.setattr(models.machine_memory, "read", Small)
     (line,) = [line for line in bench.models.models().models if line.imported]
     assert line.fit_words.startswith("will not fit: needs ")
+
+
+def test_of_two_versions_the_one_that_is_meant_is_checked_and_removed_and_on_record(bench: Bench) -> None:
+    """As texts, version 10 comes before version 9."""
+    bench.medium.version = 9
+    bench.medium.write()
+    bench.bring()
+    newer = Medium(
+        bench.medium.folder.with_name("newer"), {"F16": one(5)}, version=10, private=DEVELOPMENT
+    ).write()
+    bench.models.import_model(str(newer.folder), lambda _: None, lambda: False)
+    bench.log.entries.clear()
+    with pytest.raises(UsageError):
+        bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
+    with pytest.raises(UsageError):
+        bench.models.remove_model(Which("tiny"))
+    assert bench.log.entries == [], "nothing was begun, and what was typed is not for the log"
+    for version, digest in ((9, bench.medium.digest()), (10, newer.digest())):
+        checked = bench.models.verify_model(Which("tiny", version), lambda _: None, lambda: False)
+        assert checked.version == version
+        assert f"tiny-{version}/" in checked.files[0].file
+        assert bench.log.entries[-1].model == digest
+        assert bench.log.entries[-1].fields["version"] == version
+    bench.used = bench.medium.digest()
+    removed = bench.models.remove_model(Which("tiny", 10, imported=True))
+    assert removed.version == 10
+    assert [(e.fields["version"], e.model) for e in bench.log.entries[-2:]] == [(10, newer.digest())] * 2
+    assert [path.name for path in bench.profile.models.iterdir()] == ["tiny-9"]
