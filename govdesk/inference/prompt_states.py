@@ -34,8 +34,8 @@ from govdesk.domain.turn import ModelInfo
 from govdesk.inference.answer import GarbageError
 
 _T = TypeVar("_T")
-PATIENCE_SECONDS = 10.0
-"""To copy a state is quick; a worker that takes longer hangs."""
+PATIENCE_SECONDS = 30.0
+"""A state may be some GiB, and is copied a few times; a worker that takes longer hangs."""
 _FIXED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _LEAST_BYTES_PER_TOKEN = 4
 """The header alone names each token."""

@@ -32,7 +32,7 @@ from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
-from govdesk.inference import patience, reading, words
+from govdesk.inference import reading, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
@@ -123,7 +123,7 @@ class Supervisor:
                 line.order(_generate(turn, history, sampling, conversation))
                 while not ended:
                     with line.judged():
-                        event = hearing.hear(line.next(patience.SILENCE_SECONDS))
+                        event = hearing.hear(line.next(line.silence_seconds))
                     ended = isinstance(event, Stopped | AnswerFailed)
                     if isinstance(event, AnswerFailed):
                         raise words.answer_failed(event)

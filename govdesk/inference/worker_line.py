@@ -35,6 +35,7 @@ class LoadedModel:
     info: ModelInfo
     order: LoadModel
     template_sha384: str
+    file_bytes: int
 
 
 class WorkerLine:
@@ -77,6 +78,11 @@ class WorkerLine:
         """
         self._on_failure = on_failure
         self._loaded = loaded
+
+    @property
+    def silence_seconds(self) -> float:
+        """Longest that it may say nothing while it works."""
+        return patience.silence_seconds(self._loaded.file_bytes if self._loaded is not None else 0)
 
     @property
     def cancelled(self) -> bool:
@@ -145,7 +151,7 @@ class WorkerLine:
             GarbageError: from `goes_on`; to be met in `judged`.
             GovDeskError: the worker failed, or was stopped.
         """
-        seconds = patience.SILENCE_SECONDS if patience_seconds is None else patience_seconds
+        seconds = self.silence_seconds if patience_seconds is None else patience_seconds
         heard = False
         try:
             self.order(order, descriptors)
@@ -190,7 +196,7 @@ class WorkerLine:
             cancelled_at = self._cancelled_at
             limit = deadline
             if cancelled_at is not None:
-                limit = min(deadline, cancelled_at + patience.CANCEL_SECONDS)
+                limit = min(deadline, cancelled_at + patience.cancel_seconds(self.gpu))
             if now >= limit:
                 raise self.broken("stopped answering", "worker.hung")
             try:

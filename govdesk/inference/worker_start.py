@@ -119,10 +119,10 @@ class WorkerStart:
     def _load(self, line: WorkerLine, model: Model, opened: store.Opened, order: LoadModel) -> LoadedModel:
         """Have a worker load the model."""
         line.send(order, opened.descriptors)
-        answer = line.next(patience.LOAD_SECONDS)
+        answer = line.next(patience.load_seconds(model.variant.bytes))
         info = _loaded(line, model, answer, order.context_tokens)
         # as it was loaded: what is kept of a prompt is bound to where it was computed
-        return LoadedModel(info, order, model.manifest.template_sha384)
+        return LoadedModel(info, order, model.manifest.template_sha384, model.variant.bytes)
 
     def _load_on_graphics(
         self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from govdesk.domain.frames import (
     WORKER_OUT_OF_MEMORY,
     AnswerPiece,
+    Cancel,
     Device,
     DeviceKind,
     Devices,
@@ -34,7 +36,7 @@ from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox.graphics import Opening
 from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line, _require_closed
-from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, good
+from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, done, good
 
 GIB = 1024**3
 NODE = Path("/dev/dri/renderD128")
@@ -633,3 +635,43 @@ def test_on_the_processor_a_failure_says_nothing_about_a_card(line) -> None:
         made.ask()
     assert "graphics card" not in caught.value.explain()
     assert made.supervisor.graphics.code("vulkan") == "gpu.probe"
+
+
+def slow_to_stop(worker: Worker, turn: str) -> None:
+    received = worker.channel.receive(10)
+    assert received is not None and isinstance(received[0], Cancel)
+    time.sleep(0.5)
+    worker.send(done(turn, reason="cancelled"))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize("on_card", [True, False])
+def test_a_card_has_longer_to_hear_a_stop(line, monkeypatch, on_card: bool) -> None:
+    """Nothing is heard there inside a part."""
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.1)
+
+    def on_processor(worker: Worker) -> None:
+        turn = worker.order().turn
+        worker.read(turn)
+        worker.send(AnswerPiece(turn=turn, text="Well", tokens=1))
+        slow_to_stop(worker, turn)
+
+    made = line(devices(CARD), answering(slow_to_stop)) if on_card else line(devices(), on_processor)
+
+    def stop_at_once() -> list[object]:
+        events: list[object] = []
+        for event in made.supervisor.answer(TurnId("t"), HISTORY, LIMIT):
+            events.append(event)
+            if isinstance(event, Piece):
+                made.supervisor.cancel()
+        return events
+
+    if on_card:
+        last = stop_at_once()[-1]
+        assert isinstance(last, Stopped) and last.reason == "cancelled"
+        assert made.supervisor.graphics.used is not None
+    else:
+        with pytest.raises(WorkerError) as caught:
+            stop_at_once()
+        assert caught.value.code == "worker.hung"
+    made.supervisor.stop()

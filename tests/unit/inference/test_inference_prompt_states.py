@@ -214,7 +214,7 @@ def test_the_binding_is_of_model_template_context_and_library(tmp_path: Path) ->
     def load(loaded: tuple[LoadModel, str, str]) -> None:
         order, model, template = loaded
         info = ModelInfo("Small", model, order.context_tokens)
-        line.supervisor._start.line.ready(LoadedModel(info, order, template))
+        line.supervisor._start.line.ready(LoadedModel(info, order, template, 1))
 
     for other in others:
         load(other)
