@@ -464,7 +464,7 @@ def refuses(code: str) -> Callable[[Worker], None]:
 
 REFUSALS = {
     "model.refused": ("model.refused", "gpu.load", "did not load with Vulkan"),
-    "gpu.no-device": ("model.refused", "gpu.load", "did not load with Vulkan"),
+    "gpu.no-device": ("gpu.no-device", "gpu.load", "did not load with Vulkan"),
     "template.syntax": ("template.syntax", "gpu.load", "did not load with Vulkan"),
     "model.no-context": ("model.no-context", "gpu.memory", "A card: 1,024 MiB free; the whole model takes"),
 }
