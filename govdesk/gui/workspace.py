@@ -192,7 +192,7 @@ class Workspace(QWidget):
 
     def _say_place(self, runs_on: str) -> None:
         """Which model answers and what it runs on; why not elsewhere, and its digest, behind it."""
-        model = self._model
+        self._place, model = runs_on, self._model
         if model is None:
             return
         self.model_words.say(f"{model.name} · {words.place(runs_on)}")
