@@ -27,11 +27,12 @@ from govdesk.domain.frames import (
     Tuned,
 )
 from govdesk.worker import backends, devices, limits
+from govdesk.worker.aside import Sequence
 from govdesk.worker.decoding import Run, Watch, decode
 from govdesk.worker.pace import Pace
 from govdesk.worker.reading import Reader
 from govdesk.worker.sampling import GrammarRefusedError, sampler
-from govdesk.worker.sequences import Sequence, Sequences
+from govdesk.worker.sequences import Sequences
 from govdesk.worker.states import States
 from govdesk.worker.steps import DraftedSteps, Steps, Trials
 from govdesk.worker.template import ChatTemplate, TemplateFailedError

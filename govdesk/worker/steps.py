@@ -19,8 +19,9 @@ from collections.abc import Callable
 
 from llama_cpp import llama_cpp as lib
 
+from govdesk.worker.aside import Sequence
 from govdesk.worker.lookup import KEY_TOKENS, MOST_FITTING, Lookup
-from govdesk.worker.sequences import OK, Batch, Sequence, Sequences
+from govdesk.worker.sequences import OK, Batch, Sequences
 
 DRAFTED = (16, 8, 4)
 """So many tokens at once. With more (64) the library computes attention in another way again."""
