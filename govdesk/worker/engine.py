@@ -181,9 +181,10 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
+                between = self._paced(stop, spare=1)
                 try:
                     code = yield from self._reader.read(
-                        order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS
+                        order.turn, sequence, tokens, run, between, AHEAD_BATCH_TOKENS
                     )
                 finally:
                     watch.switch(False)
@@ -247,12 +248,7 @@ class Engine:
             return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
-        self.pace.begin()
-
-        def between() -> bool:
-            self.pace.look()
-            return cancelled()
-
+        between = self._paced(cancelled)
         try:
             chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
@@ -294,6 +290,21 @@ class Engine:
             self._trials,
             lambda: self.pace.threads[0],
         )
+
+    def _paced(self, stop: Callable[[], bool], *, spare: int = 0) -> Callable[[], bool]:
+        """Work begins; what is asked between its parts: shall it stop? It looks at the machine as well.
+
+        Args:
+            stop: says so.
+            spare: see `Pace.begin`.
+        """
+        self.pace.begin(spare)
+
+        def between() -> bool:
+            self.pace.look()
+            return stop()
+
+        return between
 
     def _set_threads(self, decode_with: int, read_with: int) -> None:
         lib.llama_set_n_threads(self._context, decode_with, read_with)

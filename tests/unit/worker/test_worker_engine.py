@@ -135,3 +135,52 @@ decoding.SLOW_TOKEN_SECONDS = 1e9
 assert last.reason == "cancelled" and last.answer_tokens == 6 and decodes == 6, (last, decodes)
 """,
     )
+
+
+def test_answers_and_reading_ahead_follow_the_machine(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+from govdesk.worker import pace
+lib.llama_decode = decode
+e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),), LoadModel(context_tokens=1024, threads=4))
+e.pace._others.begin = lambda: None
+e.pace._others._cpus = range(8)
+used, found = 0.0, []
+e.pace._others.look = lambda: used
+pace.LOOK_SECONDS = 0.0  # each time it could be looked
+native = lib.llama_set_n_threads
+lib.llama_set_n_threads = lambda context, one, many: (found.append((one, many)), native(context, one, many))
+
+def at(events, what, count, now_used):
+    # Others use so much from the count-th event of a kind on.
+    global used
+    for event in events:
+        count -= isinstance(event, what)
+        if count == 0:
+            used = now_used
+    return event
+
+assert isinstance(at(e.answer(generate("word " * 200), never), PromptProgress, 2, 6.0), AnswerDone)
+assert found == [(2, 2)], found  # eight processors, six taken: noticed while the prompt is read
+used, found[:] = 6.0, []
+assert at(e.answer(generate(), never), AnswerPiece, 1, 7.0).reason == "length"
+assert found == [(1, 1)], found  # and while it is answered
+
+def ahead(text):
+    messages = (ChatMessage(role="user", text=text),)
+    return e.read_ahead(ReadAhead(turn="r", conversation="c", messages=messages), never)
+
+e.pace._looked, used, found[:] = -1e9, 0.0, []
+assert at(ahead("harbour " * 400), PromptProgress, 2, 6.0).code == ""
+assert found == [(4, 4), (1, 1)], found  # two are free, and reading ahead leaves one of them
+found.clear()
+list(e.answer(generate("Hello"), never))
+assert found[0] == (2, 2), found  # an answer takes both at once
+e.pace._others._cpus, e.pace._looked, used = range(4), -1e9, 0.0
+found.clear()
+list(ahead("Hello, and good morning. " * 4))
+assert found == [(3, 3)], found  # although all are free
+""",
+    )
