@@ -184,3 +184,45 @@ list(ahead("Hello, and good morning. " * 4))
 assert found == [(3, 3)], found  # although all are free
 """,
     )
+
+
+def test_reading_ahead_renders_once_and_what_fails_there_is_its_answer(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+from govdesk.worker.template import TemplateFailedError
+render, tokenize, called = e._template.render, lib.llama_tokenize, 0
+
+def ahead():
+    messages = (ChatMessage(role="user", text="Where does the rain come from, and where does it go?"),)
+    *_, done = e.read_ahead(ReadAhead(turn="r", conversation="c", messages=messages), never)
+    return done
+
+def once(history):
+    global called
+    called += 1
+    if called > 1:
+        raise TemplateFailedError("template.slow")
+    return render(history)
+
+e._template.render = once
+whole = ahead()
+assert whole.code == "" and called == 1 and 5 < whole.read_tokens < whole.prompt_tokens - 4, whole
+assert ahead().code == "template.slow"
+e._template.render, called = render, 0
+
+def counted(*arguments):
+    global called
+    called += 1
+    return -7 if called == fails else tokenize(*arguments)
+
+fails, lib.llama_tokenize = 0, counted
+assert ahead().code == ""
+for fails in range(1, called + 1):  # whichever text it is
+    called = 0
+    assert ahead().code == "prompt.tokenize", fails
+called, fails = 0, 0
+assert ahead().code == ""
+""",
+    )

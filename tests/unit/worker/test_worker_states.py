@@ -26,7 +26,7 @@ def never():
     return False
 
 def tokens_of(text):
-    return e._prompt((ChatMessage(role="user", text=text),), never)
+    return e._prompt((ChatMessage(role="user", text=text),), never).tokens
 
 def ask(text, conversation, stop=never, temperature=0.5):
     order = Generate(turn="t", messages=(ChatMessage(role="user", text=text),), max_tokens=9, seed=1, top_p=1.0,
