@@ -14,6 +14,7 @@ from govdesk.domain.ids import RecordSeq
 from govdesk.domain.models import Checked, Which
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, ModelError, UsageError
+from tests import audit_fields
 from tests.packages import Medium, one
 
 DEVELOPMENT = (config.CHECKOUT / "installer" / "development" / "signing.key").read_text()
@@ -25,6 +26,7 @@ class Log:
         self.closed = False
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if self.closed:
             raise AuditClosedError("closed")
         self.entries.append(entry)
