@@ -98,6 +98,8 @@ class WorkerStart:
             gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
             if done is None:
+                if why := self._graphics.why_not():
+                    self._record(records.load(model, "success", {"backend": "processor", **why}))
                 line = self._new_line()
                 done = line, self._load(line, model, opened, order, draft)
             line, loaded = done

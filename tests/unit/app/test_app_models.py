@@ -23,6 +23,7 @@ from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.machine_memory import MachineMemory
 from govdesk.inference.tuning import Tunings
 from govdesk.inference.worker_line import LoadedModel
+from tests import audit_fields
 from tests.packages import Medium, one, split
 from tests.worker_memory import facts_of
 
@@ -35,6 +36,7 @@ class Log:
         self.closed = False
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if self.closed:
             raise AuditClosedError("closed")
         record.check(entry)

@@ -441,9 +441,11 @@ def test_a_card_that_fails_later_is_left_and_the_processor_answers(
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", "vulkan", ""]
     assert made.ask()
-    outcome, fields = loads(made)[-1]
+    (outcome, fields), (then, last) = loads(made)[-2:]
     assert outcome == "failure"
     assert str(fields["code"]).startswith("worker.")
+    assert then == "success", "and that the processor got it is on record"
+    assert last == {"version": 1, "backend": "processor", "vulkan": fields["code"], "cuda": "gpu.backend"}
     assert made.supervisor.graphics.used is None
     made.supervisor.stop()
     made.supervisor.model()
@@ -479,8 +481,9 @@ def test_a_model_that_does_not_load_on_a_card_leaves_it_to_others(line, said: st
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", "vulkan", ""]
     assert made.ask(), "the processor answers"
-    outcome, fields = loads(made)[-1]
+    (outcome, fields), (_, then) = loads(made)[-2:]
     assert (outcome, fields["code"]) == ("failure", recorded)
+    assert (then["backend"], then["vulkan"]) == ("processor", finding)
     last = graphics_words.findings(made.supervisor.graphics)[-1]
     assert (last.id, last.ok) == (finding, False)
     assert found in last.found
@@ -501,8 +504,8 @@ def test_a_card_that_is_too_small_is_said_and_tried_again(line) -> None:
     made = line(devices(CARD), devices(tiny), good)
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", "vulkan", ""]
-    assert loads(made)[-1][0] == "failure"
-    assert loads(made)[-1][1]["code"] == "gpu.memory"
+    assert loads(made)[-2][0] == "failure"
+    assert loads(made)[-2][1]["code"] == "gpu.memory"
     assert ids(made.supervisor.graphics)[-1] == ("gpu.memory", False)
     last = graphics_words.findings(made.supervisor.graphics)[-1]
     assert last.found.startswith("Small: 0 MiB free; the whole model takes ")
@@ -607,6 +610,7 @@ def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
     assert (failure["code"], failure["backend"]) == (code, "vulkan")
     assert made.supervisor.graphics.used is None
     assert isinstance(made.ask()[-1], Stopped)
+    assert (loads(made)[-1][1]["backend"], loads(made)[-1][1]["vulkan"]) == ("processor", code)
     made.supervisor.stop()
     assert isinstance(made.ask()[-1], Stopped)
     assert made.broker.gpus == ["vulkan", "vulkan", "", ""], "for the whole session"
