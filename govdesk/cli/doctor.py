@@ -18,7 +18,7 @@ from govdesk.domain.policy import PolicySource
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import KnownError
 from govdesk.inference import processor, threads
-from govdesk.inference.tuning import Tuning, Tunings, library_build
+from govdesk.inference.tuning import Tuning, Tunings
 from govdesk.process.environment import BOUNDED_SPIN
 from govdesk.process.others import Others
 
@@ -97,7 +97,7 @@ def _model(desk: Desk) -> Check:
 def _computing(desk: Desk) -> list[Check]:
     """On what answers are computed, with how many threads and why, and what disturbs now."""
     found = processor.read()
-    kept = Tunings(desk.profile.tuning, found, library_build())
+    kept = Tunings(desk.profile.tuning, found)
     try:
         tuning = kept.of(desk.model().digest)
     except KnownError:
@@ -117,7 +117,7 @@ def _computing(desk: Desk) -> list[Check]:
             ok=tuning is not None,
             severity="cat3",
             found=_tuning(tuning),
-            advice="It is measured by itself, within seconds, when the window is open and the machine quiet.",
+            advice="It is measured by itself after the first answer on the processor, in a quiet moment.",
         ),
     ]
     others = Others()

@@ -18,7 +18,7 @@ from govdesk.domain.inference import Finding
 from govdesk.domain.policy import GpuRule, PolicySource
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
-from govdesk.inference import computing, gguf, graphics_words
+from govdesk.inference import computing, gguf, graphics_words, library
 from govdesk.inference.computing import Computing
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.graphics_look import Look
@@ -66,7 +66,7 @@ class Others:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(doctor.processor, "read", lambda: MACHINE)
-    monkeypatch.setattr(doctor, "library_build", lambda: "b")
+    monkeypatch.setattr(library, "build", lambda: "b")
     monkeypatch.setattr(doctor, "Others", Others)
     monkeypatch.setattr(doctor, "_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(Others, "used", 0.1)
@@ -87,13 +87,13 @@ def test_cores_and_why(desk: Desk) -> None:
 
 def test_what_was_measured_and_when(desk: Desk) -> None:
     assert not _checks(desk)["compute.tuning"].ok
-    tunings = Tunings(desk.profile.tuning, MACHINE, "b")
+    tunings = Tunings(desk.profile.tuning, MACHINE, lambda: "b")
     order = tunings.order("t")
     timings = (
         Timing(reading=False, threads=order.threads[0], token_microseconds=10_000),
         Timing(reading=True, threads=order.batch_threads[0], token_microseconds=2_000),
     )
-    tunings.keep(MODEL, Tuned(turn="t", timings=timings, complete=True, others_percent=0), order, 86_400)
+    tunings.keep(MODEL, Tuned(turn="t", timings=timings, complete=True, others_percent=0), order, 1e8, 86_400)
     check = _checks(desk)["compute.tuning"]
     assert check.ok
     assert (
