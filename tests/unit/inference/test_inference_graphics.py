@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,9 +179,8 @@ def test_every_end_is_explained_and_only_the_drivers_own_are_kept(tmp_path: Path
         assert all(finding.ok for finding in fine), code
         assert not last.ok, code
         assert last.advice
-        assert last.id == {"model.no-context": "gpu.memory"}.get(
-            code, "gpu.probe" if code.startswith("worker.") and code != "worker.stopped" else "gpu.load"
-        )
+        expected = "gpu.probe" if code in KEPT_CODES | {"worker.killed", "worker.memory"} else "gpu.load"
+        assert last.id == ("gpu.memory" if code == "model.no-context" else expected), code
         assert graphics_words.runs_on(graphics).startswith("the processor: "), code
         again = Graphics(GpuRule.AUTO, kept, looking()).choose(never)
         assert again == ("" if code in KEPT_CODES else "vulkan"), code
@@ -615,6 +615,19 @@ def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
     assert isinstance(made.ask()[-1], Stopped)
     assert made.broker.gpus == ["vulkan", "vulkan", "", ""], "for the whole session"
     assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
+
+
+def test_a_template_that_does_not_end_is_the_models_fault(line) -> None:
+    made = line(devices(CARD), answering(ends), answering(falls_silent))
+    made.supervisor.model()
+    made.broker.ends = [WorkerEnded(exit_code=0, signal=signal.SIGPROF)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.template"
+    assert "graphics card" not in caught.value.explain()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"] * 3, "the card stays"
+    made.supervisor.stop()
 
 
 def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
