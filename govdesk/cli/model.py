@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 import threading
 
@@ -11,13 +10,13 @@ import msgspec
 
 from govdesk.cli import interrupts, output
 from govdesk.cli.desk import Desk
-from govdesk.domain.models import ImportProgress, ModelDetails, ModelLine, ModelLooks, ModelState
+from govdesk.domain.model_text import template_lines, template_words
+from govdesk.domain.models import ImportProgress, ModelDetails, ModelLine, ModelLooks, ModelState, Which
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import ModelError
 
 LOOKS = frozenset({"list", "show"})
 """Actions that change nothing and read no file whole: they need no record."""
-_MAX_SHOWN_LINES = 400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every model, its state, how this processor likes its format")
     show = actions.add_parser("show", help="one model: manifest, licence, template, digest, who signed it")
-    show.add_argument("name", metavar="NAME")
     bring = actions.add_parser("import", help="copy a signed model from a folder, for example on a medium")
     bring.add_argument("place", metavar="PLACE", help="the folder, or the manifest (NAME.toml) in it")
     for action in (show, bring):
         action.add_argument("--quantization", metavar="Q", default="", help="only this one, for example Q8_0")
     verify = actions.add_parser("verify", help="read a model's files and compare them with what was signed")
-    verify.add_argument("name", metavar="NAME")
     remove = actions.add_parser("remove", help="remove an imported model")
-    remove.add_argument("name", metavar="NAME")
+    for action in (show, verify, remove):
+        action.add_argument("name", metavar="NAME")
+        action.add_argument("--version", type=int, metavar="N", help="which, where there are several")
     for action in (listing, show, bring, verify, remove):
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -42,7 +41,11 @@ def look(parsed: argparse.Namespace, models: ModelLooks) -> int:
     """`list` and `show`; 0, or 1 when what is shown cannot answer."""
     if parsed.action == "list":
         return _list(models, as_json=parsed.json)
-    return _show(models.model_details(parsed.name, parsed.quantization), as_json=parsed.json)
+    return _show(models.model_details(_which(parsed), parsed.quantization), as_json=parsed.json)
+
+
+def _which(parsed: argparse.Namespace) -> Which:
+    return Which(parsed.name, parsed.version)
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
@@ -62,11 +65,12 @@ def _run(parsed: argparse.Namespace, desk: Desk) -> int:
             return _import(parsed, desk)
         case "verify":
             return _verify(parsed, desk)
-    removed = desk.models.remove_model(parsed.name)
+    removed = desk.models.remove_model(_which(parsed))
     if parsed.json:
         _print_json(removed)
     else:
-        _say(f"Removed {removed.name}: {_megabytes(removed.size_bytes)} are free. {removed.stays}")
+        size = _megabytes(removed.size_bytes)
+        _say(f"Removed {removed.name}, version {removed.version}: {size} are free. {removed.stays}")
     return 0
 
 
@@ -126,15 +130,18 @@ def _verify(parsed: argparse.Namespace, desk: Desk) -> int:
     work = _Work()
     try:
         with interrupts.stopping(work):
-            found = desk.models.verify_model(parsed.name, work.watch, work.stopped)
+            found = desk.models.verify_model(_which(parsed), work.watch, work.stopped)
     finally:
         work.end()
     if parsed.json:
-        _print_json({"files": found})
+        _print_json(found)
     else:
-        for file in found:
+        _say(f"{found.title}, version {found.version}:")
+        for file in found.files:
             _say(f"{'sound  ' if file.sound else 'WRONG  '} {file.file}  {file.why}".rstrip())
-    return 0 if all(file.sound for file in found) else 1
+        for quantization in found.not_imported:
+            _say(f"not imported: {quantization}")
+    return 1 if found.unsound else 0
 
 
 def _list(models: ModelLooks, *, as_json: bool) -> int:
@@ -153,8 +160,9 @@ def _list(models: ModelLooks, *, as_json: bool) -> int:
         if not found.models:
             _say("There is no model here.")
         _say(f"Formats that this processor reads fast: {', '.join(found.fast) or 'none is known'}.")
-        if any(line.chosen for line in found.models):
-            _say("* answers.")
+        for line in found.models:
+            if line.chosen:
+                _say(f"* {line.answers.value}.")
     return 0 if any(line.chosen for line in found.models) else 1
 
 
@@ -169,7 +177,7 @@ def _words(line: ModelLine) -> list[str]:
 
 def _show(details: ModelDetails, *, as_json: bool) -> int:
     line = details.line
-    sound = details.template_as_signed and not details.file_problem and line.state is ModelState.READY
+    sound = details.template_as_signed is True and not details.file_problem and line.state is ModelState.READY
     if as_json:
         _print_json({"schema": 1, **msgspec.to_builtins(details)})
         return 0 if sound else 1
@@ -188,44 +196,20 @@ def _show(details: ModelDetails, *, as_json: bool) -> int:
         ("signed by", details.signer),
         *(("file", file) for file in line.files),
         *((f"file: {name}", value) for name, value in details.file_facts),
-        ("template", _template_words(details)),
+        ("template", template_words(details)),
     ]
     if details.file_problem:
         rows.append(("refused", details.file_problem))
     for name, value in rows:
         _say(f"{name:<22}{value}")
-    _show_templates(details)
+    _show_template(details)
     return 0 if sound else 1
 
 
-def _template_words(details: ModelDetails) -> str:
-    if not details.template_as_signed:
-        return "NOT the one that was signed"
-    if details.manifest_template is None:
-        return "the file's, as signed" if details.untrusted_file_template is not None else "none, as signed"
-    if details.untrusted_file_template is None:
-        return "the manifest's own; the file has none"
-    same = details.manifest_template == details.untrusted_file_template
-    return "the manifest's own" + ("" if same else ", in place of the file's; they differ as below")
-
-
-def _show_templates(details: ModelDetails) -> None:
-    """The template that is used, or what the manifest's changes of the file's; the text is untrusted."""
-    own, file = details.manifest_template, details.untrusted_file_template
-    if own is not None and file is not None and own != file:
-        lines = list(
-            difflib.unified_diff(
-                file.splitlines(), own.splitlines(), "the file's", "the manifest's", lineterm=""
-            )
-        )
-    else:
-        lines = (own or file or "").splitlines()
-    if lines:
-        _say("")
-    for text in lines[:_MAX_SHOWN_LINES]:
-        _say("    " + text)
-    if len(lines) > _MAX_SHOWN_LINES:
-        _say(f"    … {len(lines) - _MAX_SHOWN_LINES} more lines")
+def _show_template(details: ModelDetails) -> None:
+    lines = template_lines(details)
+    for text in ("", *("    " + line for line in lines)) if lines else ():
+        _say(text)
 
 
 def _say(text: str) -> None:

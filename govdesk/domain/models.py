@@ -16,6 +16,29 @@ class ModelState(Enum):
     MARKING = "may not see what this workstation holds"
     MISSING = "file missing"
     DAMAGED = "file damaged"
+    OLDER = "older than a version that was used here"
+
+
+class Answers(Enum):
+    """Whether a model answers in this session; the words that people see."""
+
+    NO = ""
+    NOW = "answers"
+    NEXT = "answers from the next start"
+    STILL = "answers until the next start"
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which model is meant: the name alone does not say, several versions of one may lie here.
+
+    `version`: None for the only one there is. `imported`: True for the profile's, False for what came with
+    GovDesk, None for either.
+    """
+
+    name: str
+    version: int | None = None
+    imported: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +60,9 @@ class ModelLine:
     imported: bool
     """Lies in the profile; False: came with GovDesk."""
     chosen: bool
-    """The one that answers next."""
+    """The one that is loaded next."""
+    answers: Answers
+    """Another may be loaded still."""
     highest_marking: str
     license: str
     license_text: str
@@ -50,9 +75,14 @@ class ModelLine:
     """The model that the manifest names to draft for this one; empty for none."""
 
     @property
+    def which(self) -> Which:
+        """How to ask for it."""
+        return Which(self.name, self.version, self.imported)
+
+    @property
     def draft_words(self) -> str:
-        """As people read it: it is known, and not used yet."""
-        return f"{self.draft} (not used yet)" if self.draft else "none"
+        """As people read it."""
+        return f"{self.draft} (used when it is approved and has room)" if self.draft else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +114,23 @@ class ModelDetails:
     """The manifest's own; None: it has none, and the file's is used."""
     untrusted_file_template: str | None
     """None: the file has none, or cannot be read."""
-    template_as_signed: bool
-    """The template that is used has the hash that the manifest names."""
+    template_as_signed: bool | None
+    """The template that is used has the hash that the manifest names; None: nobody could look."""
     file_problem: str
     """Why the file was refused by the validator; empty when it was not."""
     file_facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder where a model may be: what is in it by name, sorted. `parent`: empty at the top."""
+
+    folder: str
+    parent: str
+    folders: tuple[str, ...]
+    manifests: tuple[str, ...]
+    left_out: int
+    """Names that are not shown: too many, or not in UTF-8. Hidden ones are none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +172,28 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of one version found."""
+
+    name: str
+    version: int
+    title: str
+    files: tuple[Verified, ...]
+    not_imported: tuple[str, ...]
+    """The formats of which no file is here: there is nothing to be wrong."""
+
+    @property
+    def unsound(self) -> int:
+        """So many files are not what was signed."""
+        return sum(not file.sound for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """What was removed, in bytes, and what stays."""
 
     name: str
+    version: int
     size_bytes: int
     stays: str
 
@@ -149,17 +209,25 @@ class ModelLooks(Protocol):
         """What is here, in which state."""
         ...
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
-        """One of them, by its manifest's name.
+    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
+        """One of them.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none, or several versions and none is named.
         """
         ...
 
 
 class Models(ModelLooks, Protocol):
     """The same, to change: what changes models or reads them whole is on record."""
+
+    def look_into(self, place: str) -> Place:
+        """The names in a folder, or in the nearest one above that there is; slow on a medium.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        ...
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
@@ -173,12 +241,12 @@ class Models(ModelLooks, Protocol):
         """
         ...
 
-    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+    def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
         """Read every file of a model and compare it with what was signed."""
         ...
 
-    def remove_model(self, name: str) -> Removed:
-        """Remove an imported model.
+    def remove_model(self, which: Which) -> Removed:
+        """Remove an imported version of a model, also one that is not used.
 
         Raises:
             GovDeskError: it is in use, came with GovDesk, or is none.

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from govdesk import crypto
 from govdesk.domain.models import (
+    Checked,
     ModelDetails,
     ModelLine,
     ModelList,
     ModelState,
     RefusedLine,
-    Verified,
     Watch,
+    Which,
 )
-from govdesk.errors import MarkingError, ModelError, UsageError
-from govdesk.inference import catalogue, formats, importing, staging
+from govdesk.errors import MarkingError, ModelError
+from govdesk.inference import catalogue, checking, formats, installed, naming, staging
+from govdesk.inference.catalogue import Rules
 from govdesk.inference.floors import Floors
 from govdesk.inference.gguf import GgufFacts
-from govdesk.inference.importing import PIECE_BYTES, Progress
-from govdesk.inference.manifest import Manifest, ModelFile, Variant
-from govdesk.inference.media import Package, read_signed
-from govdesk.inference.store import Model, open_regular
+from govdesk.inference.installed import Installed
+from govdesk.inference.manifest import Manifest, Variant
+from govdesk.inference.media import Package
+from govdesk.inference.showing import Showing
+from govdesk.inference.store import Model, models_of
 
 _KEPT = "Nothing was imported. Your conversations are unchanged."
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What policy says of models, and what decides under it."""
-
-    trust_roots: tuple[str, ...]
-    approved: tuple[str, ...]
-    system_high: str
-    dominates: Callable[[str, str], bool]
-    """Whether the first marking covers the second; raises MarkingError when one is none."""
 
 
 class Shelf:
@@ -76,56 +65,60 @@ class Shelf:
         self.floors.raise_to(model.manifest.name, model.manifest.version)
         return model
 
-    def models(self) -> ModelList:
-        """Everything that lies there."""
+    def models(self, loaded: str = "") -> ModelList:
+        """Everything that lies there.
+
+        Args:
+            loaded: digest of the model that is loaded in this session, or empty.
+        """
         found = self._found()
-        chosen = self._chosen()
+        showing = self._showing(loaded)
+        here = [*((model, "") for model in found.models), *((model, e.what) for model, e in found.older)]
         return ModelList(
-            models=tuple(self._line(model, chosen) for model in found.models),
-            refused=tuple(RefusedLine(str(path), e.code, e.what) for path, e in found.refused),
+            models=tuple(showing.line(model, why) for model, why in here),
+            refused=tuple(
+                RefusedLine(str(path), e.code, e.what)
+                for path, e in found.refused
+                if e.code != catalogue.OLDER
+            ),
             fast=formats.fast_formats(self._cpu),
         )
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
-        """One of them.
+    def model_details(self, which: Which, quantization: str = "", loaded: str = "") -> ModelDetails:
+        """One of them: of several variants the one that answers, else one that is here.
+
+        Args:
+            which: which version.
+            quantization: which variant; empty: see above.
+            loaded: see `models`.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none, or several versions and none is named.
         """
-        model = self.find(name, quantization)[0]
-        path = self._manifest_path(model)
-        facts, problem = self._facts(model)
-        template = facts.chat_template if facts else None
-        used = crypto.sha384((model.manifest.template or template or "").encode()).hex()
-        if not (model.manifest.template or template):
-            used = ""
-        return ModelDetails(
-            line=self._line(model, self._chosen()),
-            signer=read_signed(path, None, self._rules.trust_roots).signer,
-            manifest_template=model.manifest.template or None,
-            untrusted_file_template=template,
-            template_as_signed=used == model.manifest.template_sha384,
-            file_problem=problem,
-            file_facts=_said(facts),
-        )
+        chosen = self._chosen()
+        model = min(self.find(which, quantization), key=lambda m: (m != chosen, bool(m.missing)))
+        older = next((error.what for other, error in self._found().older if other == model), "")
+        return self._showing(loaded).details(model, older)
 
-    def find(self, name: str, quantization: str = "") -> list[Model]:
-        """The variants of that name, the imported before the shipped.
+    def find(self, which: Which, quantization: str = "") -> tuple[Model, ...]:
+        """The variants of one version, the imported before the shipped.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or several versions and none is named.
         """
-        found = [model for model in self._found().models if model.manifest.name == name]
-        if quantization:
-            found = [model for model in found if model.variant.quantization == quantization]
-        if not found:
-            raise UsageError(
-                f"There is no model called {name}{' as ' + quantization if quantization else ''} here.",
-                code="model.none",
-                kept="Nothing was changed.",
-                todo="See `govdesk model list`.",
+
+        def fits(model: Model) -> bool:
+            return (
+                model.manifest.name == which.name
+                and which.imported in {None, self.is_imported(model)}
+                and quantization in {"", model.variant.quantization}
             )
-        return sorted(found, key=lambda model: not self.is_imported(model))
+
+        found = self._found()
+        usable = [model for model in found.models if fits(model)]
+        older = [model for model, _ in found.older if fits(model)]
+        models = naming.meant(which, usable, older, quantization)
+        return tuple(sorted(models, key=lambda model: not self.is_imported(model)))
 
     def is_imported(self, model: Model) -> bool:
         """It lies in the profile."""
@@ -140,7 +133,7 @@ class Shelf:
         manifest = package.manifest
         least = self.floors.read().get(manifest.name, 0)
         rivals = [model for model in self._found().models if model.manifest.name == manifest.name]
-        versions = [model.manifest.version for model in rivals if self.is_approved(model.variant)]
+        versions = [model.manifest.version for model in rivals if self._counts(model)]
         catalogue.require_not_older(manifest, max(least, *versions, 0))
         self._require_marking(manifest)
         whole = tuple(
@@ -165,95 +158,137 @@ class Shelf:
         """Policy names its digest."""
         return variant.digest in self._rules.approved
 
-    def accept(self, manifest: Manifest, variants: tuple[Variant, ...]) -> tuple[int, ...]:
-        """After an import: what is approved is the oldest that is taken from now on.
+    def accept(self, manifest: Manifest) -> tuple[int, ...]:
+        """After an import: a version that can answer is the oldest that is taken from now on.
 
-        Older imported versions of it go.
+        Older imported versions of it go. One that policy approves and that may not see what this workstation
+        holds takes nothing's place.
 
         Returns:
             The versions that were removed.
         """
-        if not any(self.is_approved(variant) for variant in variants):
+        here = [
+            one.folder
+            for one in installed.versions(self.own, manifest.name)
+            if one.version == manifest.version
+        ]
+        if not any(self._counts(model) for folder in here for model in models_of(manifest, folder)):
             return ()
         self.floors.raise_to(manifest.name, manifest.version)
         gone = []
-        for folder in sorted(self.own.glob(f"{manifest.name}-*")):
-            version = folder.name.removeprefix(f"{manifest.name}-")
-            if version.isdecimal() and int(version) < manifest.version:
-                staging.remove_folder(folder)
-                gone.append(int(version))
+        for one in installed.versions(self.own, manifest.name):
+            if one.version < manifest.version:
+                staging.remove_folder(one.folder)
+                gone.append(one.version)
         return tuple(gone)
 
-    def verify(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
-        """Read every file of a name's variants that are here, and compare.
+    def verify(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
+        """Read every file of a version's variants that are here, and compare.
+
+        Of a variant that was not imported nothing is missing. Where there is no file at all, all are.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none, or several versions and none is named.
             ImportStopped: it was stopped.
         """
-        models = self.find(name)
-        files = [(path, part) for m in models for path, part in zip(m.paths, m.variant.files, strict=True)]
-        progress = Progress(watch, stopped, sum(part.bytes for _, part in files), kept="Nothing was changed.")
-        return tuple(_verified(path, part, progress) for path, part in files)
-
-    def lines(self, name: str, version: int) -> tuple[ModelLine, ...]:
-        """The imported variants of one version, as the list shows them."""
-        chosen = self._chosen()
-        return tuple(
-            self._line(model, chosen)
-            for model in self._found().models
-            if self.is_imported(model)
-            and (model.manifest.name, model.manifest.version) == (name, version)
-            and not model.missing
+        models = self.find(which)
+        manifest = models[0].manifest
+        here = tuple(m for m in models if len(m.missing) < len(m.paths)) or models[:1]
+        formats_here = {model.variant.quantization for model in here}
+        return Checked(
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            files=checking.check(here, watch, stopped),
+            not_imported=tuple(
+                variant.quantization
+                for variant in manifest.variants
+                if variant.quantization not in formats_here
+            ),
         )
 
-    def removable(self, name: str, in_use: str) -> Model:
-        """An imported model that may be removed.
+    def lines(self, name: str, version: int, loaded: str = "") -> tuple[ModelLine, ...]:
+        """The imported variants of one version, as the list shows them."""
+        here = self.models(loaded).models
+        return tuple(
+            line
+            for line in here
+            if (line.name, line.version, line.imported) == (name, version, True)
+            and line.state is not ModelState.MISSING
+        )
+
+    def removable(self, which: Which, in_use: str) -> Installed:
+        """The imported version that may be removed, whether it is used here or not.
 
         Args:
-            name: of its manifest.
+            which: a version must be named where several are imported.
             in_use: digest of the one that is loaded, or empty.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or several and none is named.
             ModelError: it is in use, or came with GovDesk.
         """
-        models = self.find(name)
-        if not self.is_imported(models[0]):
+        here = installed.versions(self.own, which.name)
+        meant = [one for one in here if which.imported is not False and which.version in {None, one.version}]
+        if not meant:
+            raise self._not_removable(self.find(which)[0])
+        naming.require_one(which.name, (one.version for one in meant))
+        version = meant[0].version
+        if in_use and any(model.digest == in_use for model in self._models_in(meant[0].folder)):
             raise ModelError(
-                f"The model {models[0].manifest.title} came with GovDesk and is not removed.",
-                code="model.shipped",
-                kept="It is unchanged.",
-                todo="Remove it with the installation.",
-            )
-        if any(model.digest == in_use for model in models):
-            raise ModelError(
-                f"The model {models[0].manifest.title} is in use in this session.",
+                f"Version {version} of the model {which.name} is in use in this session.",
                 code="model.in-use",
                 kept="It was not removed.",
-                todo="Lock or close GovDesk, then remove it before the first question.",
+                todo=f"Close GovDesk, then type `govdesk model remove {which.name} --version {version}`.",
             )
-        return models[0]
+        return meant[0]
 
-    def remove(self, model: Model) -> int:
-        """Remove the version that a model is of; its bytes.
+    def digest_in(self, one: Installed) -> str:
+        """What the record of a removal names: the first variant whose files are there; empty for none."""
+        models = self._models_in(one.folder)
+        return next((model.digest for model in models if not model.missing), "")
 
-        Raises:
-            DiskFullError: the folder cannot be changed.
-        """
-        folder = model.path.parent
-        size = sum(item.lstat().st_size for item in folder.iterdir())
-        staging.remove_folder(folder)
-        return size
+    def _models_in(self, folder: Path) -> list[Model]:
+        found = self._found()
+        models = (*found.models, *(model for model, _ in found.older))
+        return [model for model in models if model.path.parent == folder]
+
+    def _not_removable(self, model: Model) -> ModelError:
+        manifest = model.manifest
+        if self.is_imported(model):
+            return ModelError(
+                f"The model {manifest.title}, version {manifest.version}, lies in {model.path.parent}, which "
+                "no import made.",
+                code="model.place",
+                kept="It is unchanged.",
+                todo="Whoever put it there can remove its files.",
+            )
+        return ModelError(
+            f"The model {manifest.title}, version {manifest.version}, came with GovDesk and is not removed.",
+            code="model.shipped",
+            kept="It is unchanged.",
+            todo="Remove it with the installation.",
+        )
+
+    def draft_for(self, model: Model) -> Model | None:
+        """The approved model that drafts for another; see `catalogue.draft_for`."""
+        rules = self._rules
+        return catalogue.draft_for(model, self._found(), rules.approved, rules.system_high, rules.dominates)
 
     @property
     def _folders(self) -> tuple[Path, ...]:
         return (self._shipped, self.own)
 
     def _found(self) -> catalogue.Found:
-        return catalogue.find(
-            self._folders, self._rules.trust_roots, self.floors.read(), self._rules.approved
+        return catalogue.find(self._folders, self._rules.trust_roots, self.floors.read(), self._counts)
+
+    def _counts(self, model: Model) -> bool:
+        return catalogue.can_answer(
+            model, self._rules.approved, self._rules.system_high, self._rules.dominates
         )
+
+    def _showing(self, loaded: str) -> Showing:
+        return Showing(self._rules, self._cpu, self._fit, self.is_imported, self._chosen(), loaded)
 
     def _choose(self) -> Model:
         rules = self._rules
@@ -286,94 +321,3 @@ class Shelf:
                 kept=_KEPT,
                 todo="Ask whoever signed it for a corrected one.",
             ) from error
-
-    def _line(self, model: Model, chosen: Model | None) -> ModelLine:
-        manifest, variant = model.manifest, model.variant
-        state, why = self._state(model)
-        facts, _ = self._facts(model) if self._fit and state is not ModelState.MISSING else (None, "")
-        return ModelLine(
-            name=manifest.name,
-            version=manifest.version,
-            title=manifest.title,
-            quantization=variant.quantization,
-            digest=model.digest,
-            size_bytes=variant.bytes,
-            state=state,
-            why=why,
-            format_words=formats.speed(variant.quantization, self._cpu).value,
-            fit_words=self._fit(model, facts) if self._fit and facts else "",
-            imported=self.is_imported(model),
-            chosen=chosen is not None and chosen == model,
-            highest_marking=manifest.highest_marking,
-            license=manifest.license,
-            license_text=manifest.license_text,
-            provenance=manifest.provenance,
-            architecture=manifest.architecture,
-            context_tokens=manifest.context_tokens,
-            roles=manifest.roles,
-            files=tuple(str(path) for path in model.paths),
-            draft=manifest.draft,
-        )
-
-    def _state(self, model: Model) -> tuple[ModelState, str]:
-        """The first thing that is in its way. Its bytes are looked at when it loads, or by `verify`."""
-        if model.missing:
-            return ModelState.MISSING, catalogue.missing(model).what
-        for path, part in zip(model.paths, model.variant.files, strict=True):
-            try:
-                os.close(open_regular(path, part))
-            except ModelError as error:
-                return ModelState.DAMAGED, error.what
-        if not self.is_approved(model.variant):
-            return ModelState.NOT_APPROVED, "Which models may answer here is set by your organisation."
-        if not catalogue.covers(model, self._rules.system_high, self._rules.dominates):
-            return ModelState.MARKING, catalogue.marked_too_low(model, self._rules.system_high).what
-        return ModelState.READY, ""
-
-    def _facts(self, model: Model) -> tuple[GgufFacts | None, str]:
-        try:
-            return importing.facts(model.paths), ""
-        except ModelError as error:
-            return None, error.what
-
-    def _manifest_path(self, model: Model) -> Path:
-        folder = model.path.parent
-        named = [path for path in catalogue.manifests(folder) if path.parent == folder]
-        for path in named:
-            try:
-                if read_signed(path, None, self._rules.trust_roots).manifest == model.manifest:
-                    return path
-            except ModelError:
-                continue
-        raise catalogue.missing(model)  # it was there a moment ago
-
-
-def _verified(path: Path, part: ModelFile, progress: Progress) -> Verified:
-    try:
-        descriptor = open_regular(path, part)
-    except ModelError as error:
-        return Verified(str(path), sound=False, why=error.what)
-    digest = crypto.Sha384()
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            while piece := file.read(PIECE_BYTES):
-                digest.update(piece)
-                progress.add("checking", part.file, len(piece))
-        except OSError as error:
-            return Verified(str(path), sound=False, why=f"It cannot be read: {error.strerror}.")
-    if digest.hexdigest() != part.sha384:
-        return Verified(str(path), sound=False, why="It does not have the bytes that were signed.")
-    return Verified(str(path), sound=True, why="")
-
-
-def _said(facts: GgufFacts | None) -> tuple[tuple[str, str], ...]:
-    if facts is None:
-        return ()
-    return (
-        ("architecture", facts.architecture),
-        ("calls itself", facts.name),
-        ("weights mostly", facts.quantization),
-        ("parameters", f"{facts.parameters:,}"),
-        ("context", f"{facts.context_tokens:,} tokens"),
-        ("vocabulary", f"{facts.vocabulary:,} tokens, {facts.tokenizer}"),
-    )

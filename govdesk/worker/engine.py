@@ -27,9 +27,11 @@ from govdesk.domain.frames import (
     Tune,
     Tuned,
 )
-from govdesk.worker import backends, devices, limits
+from govdesk.worker import backends, computing, devices, limits
 from govdesk.worker.aside import Sequence
 from govdesk.worker.decoding import Run, Watch, decode
+from govdesk.worker.draft_model import DraftModel, DraftModelError
+from govdesk.worker.drafters import ByLookup, ByModel, Drafter
 from govdesk.worker.pace import Pace
 from govdesk.worker.reading import Reader
 from govdesk.worker.sampling import GrammarRefusedError, sampler
@@ -40,8 +42,6 @@ from govdesk.worker.template import ChatTemplate, Part, TemplateFailedError
 from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 from govdesk.worker.tuning import measure
-
-_ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
 AHEAD_BATCH_TOKENS = 128
 """Reading ahead looks for other orders between so many tokens, as well as inside."""
@@ -80,7 +80,7 @@ class Engine:
     """
 
     def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
-        lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        computing.silence()
         try:
             self.processor = backends.load_cpu()
         except backends.BackendError as error:
@@ -89,9 +89,10 @@ class Engine:
         parameters = lib.llama_model_default_params()
         parameters.load_mode = _LOAD_MODES[order.weights]
         held = _place(parameters, order)  # the library reads them while it loads
-        paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
-        array = (ctypes.c_char_p * len(paths))(*paths)
-        self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
+        own = len(descriptors) - order.draft_files
+        if not 0 < own <= len(descriptors):
+            raise LoadFailedError("model.refused")
+        self._model = _load(descriptors[:own], parameters)
         del held
         if not self._model:
             raise LoadFailedError("model.refused")
@@ -105,12 +106,16 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # where the layers' devices can do it
         if order.kv == "q8_0":
             settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
-        self._context = lib.llama_init_from_model(self._model, settings)
+        with computing.hearing() as heard:
+            self._context = lib.llama_init_from_model(self._model, settings)
+        self._flash_attention = heard.flash_attention
         if not self._context:
             raise LoadFailedError("model.no-context")
+        self._draft, self.draft_code = self._load_draft(descriptors[own:], order)
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
         batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
         self._sequences = Sequences(self._context, self._model, order.aside_bytes, batch_tokens)
@@ -136,8 +141,29 @@ class Engine:
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
         return Loaded(
-            context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
+            context_tokens=self.context_tokens,
+            template_sha384=self.template_sha384,
+            processor=self.processor,
+            features=computing.features(),
+            flash_attention=self._flash_attention,
+            draft=self.draft_code,
         )
+
+    def _load_draft(self, descriptors: tuple[int, ...], order: LoadModel) -> tuple[DraftModel | None, str]:
+        """The small model beside the large one, and what became of it: `used`, or why it is not."""
+        if not descriptors:
+            return None, ""
+        parameters = lib.llama_model_default_params()
+        parameters.load_mode = _LOAD_MODES[order.weights]
+        parameters.n_gpu_layers = 0
+        model = _load(descriptors, parameters)
+        if not model:
+            return None, "draft.refused"
+        try:
+            return DraftModel(model, order, self._vocabulary.handle), "used"
+        except DraftModelError as error:
+            lib.llama_model_free(model)
+            return None, error.code
 
     def set_threads(self, order: SetThreads) -> None:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
@@ -190,7 +216,7 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
-                between = self._paced(stop, spare=1)
+                between = self._paced(stop, run, spare=1)
                 try:
                     code = yield from self._reader.read(
                         order.turn, sequence, tokens, run, between, AHEAD_BATCH_TOKENS
@@ -262,13 +288,14 @@ class Engine:
             return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
-        between = self._paced(cancelled)
+        between = self._paced(cancelled, run)
         try:
             chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
             code = yield from self._reader.read(order.turn, sequence, tokens, run, between)
             if code == "ok":
-                steps = self._steps(sequence, speculate=order.speculate)
+                exact = order.repeats or order.temperature <= 0.0
+                steps = self._steps(sequence, exact=exact, speculate=order.speculate)
                 try:
                     code = yield from decode(
                         self._context,
@@ -292,7 +319,7 @@ class Engine:
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
-    def _steps(self, sequence: Sequence, *, speculate: bool) -> Steps:
+    def _steps(self, sequence: Sequence, *, exact: bool, speculate: bool) -> Steps:
         if not speculate or not self._sequences.can_cut(sequence):
             return Steps(self._sequences, sequence)
         return DraftedSteps(
@@ -303,25 +330,42 @@ class Engine:
             self.context_tokens,
             self._trials,
             lambda: self.pace.threads[0],
+            self._drafters(sequence),
+            exact=exact,
         )
 
-    def _paced(self, stop: Callable[[], bool], *, spare: int = 0) -> Callable[[], bool]:
+    def _drafters(self, sequence: Sequence) -> tuple[Drafter, ...]:
+        by_lookup = ByLookup(sequence.tokens)
+        return (by_lookup,) if self._draft is None else (by_lookup, ByModel(self._draft, sequence.tokens))
+
+    def _paced(self, stop: Callable[[], bool], run: Run, *, spare: int = 0) -> Callable[[], bool]:
         """Work begins; what is asked between its parts: shall it stop? It looks at the machine as well.
 
         Args:
             stop: says so.
+            run: hears with how many threads.
             spare: see `Pace.begin`.
         """
         self.pace.begin(spare)
 
         def between() -> bool:
             self.pace.look()
+            run.spare(self.pace.threads, self.pace.most)
             return stop()
 
         return between
 
     def _set_threads(self, decode_with: int, read_with: int) -> None:
         lib.llama_set_n_threads(self._context, decode_with, read_with)
+        if self._draft is not None:
+            self._draft.set_threads(decode_with, read_with)
+
+
+def _load(descriptors: tuple[int, ...], parameters: lib.llama_model_params) -> lib.llama_model_p | None:
+    """A model from its files, in order; None when the library refuses it."""
+    paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
+    array = (ctypes.c_char_p * len(paths))(*paths)
+    return lib.llama_model_load_from_splits(array, len(paths), parameters) or None
 
 
 def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:
@@ -348,4 +392,6 @@ def _done(turn: str, reason: str, run: Run) -> AnswerDone:
         prompt_tokens=run.prompt_tokens,
         read_tokens=run.read_tokens,
         answer_tokens=run.answer_tokens,
+        threads=run.threads,
+        most_threads=run.most_threads,
     )

@@ -197,10 +197,10 @@ class Sequences:
         source: Sequence = self._now
         held: tuple[Sequence, ...] = (self._now, *self._aside.all)
         for one in held:
-            common = _common(one.tokens, most)
-            common = min(common, one.among_many) if exact else common
-            if common > prefix or (common == prefix > 0 and one.conversation == conversation):
-                prefix, source = common, one
+            shared = common(one.tokens, most)
+            shared = min(shared, one.among_many) if exact else shared
+            if shared > prefix or (shared == prefix > 0 and one.conversation == conversation):
+                prefix, source = shared, one
         self._leave(conversation, needed=source if isinstance(source, Kept) else None)
         if isinstance(source, Kept):
             self._bring(source)
@@ -338,7 +338,7 @@ def stretch(start: int, end: int, most: int, limit: int) -> int:
     return max(1, left - MANY_TOKENS)
 
 
-def _common(held: Tokens[int], prompt: list[int]) -> int:
+def common(held: Tokens[int], prompt: Tokens[int]) -> int:
     """How many tokens both begin with; whole stretches are compared at once."""
     shorter = min(len(held), len(prompt))
     for start in range(0, shorter, _STRETCH):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.domain.models import ImportProgress, ModelState
+from govdesk.domain.models import ImportProgress, ModelState, Which
 from govdesk.errors import DiskFullError, GovDeskError, UnreadableError, UsageError
-from govdesk.inference import importing, staging
+from govdesk.inference import importing, installed, media, staging
 from govdesk.inference.importing import ImportStopped, import_package
 from govdesk.inference.media import MAX_ENTRIES, Package
 from govdesk.inference.shelf import Shelf
@@ -46,7 +46,7 @@ def bring(
     with Package(medium.folder, TRUST) as package:
         variants = here.importable(package, quantization)
         copied = import_package(package, here.own, variants, watch, stopped)
-        here.accept(package.manifest, variants)
+        here.accept(package.manifest)
         return copied
 
 
@@ -129,7 +129,7 @@ class TestVersions:
         old = Medium(tmp_path / "old", {"F16": one(5)}, version=2).write()
         here = shelf(own, new.digest(), old.digest())
         bring(new, here)
-        here.remove(here.removable("tiny", ""))
+        installed.remove(here.removable(Which("tiny"), ""))
         error = refused(lambda: bring(old, here))
         assert error.code == "model.older"
         assert "version 2; version 3 was here before" in error.explain()
@@ -307,7 +307,7 @@ class TestRefused:
         ).write()
         here = shelf(own, medium.digest())
         bring(medium, here)
-        details = here.model_details("tiny")
+        details = here.model_details(Which("tiny"))
         assert details.template_as_signed
         assert details.manifest_template == own_template
         assert details.untrusted_file_template not in {None, own_template}
@@ -342,17 +342,17 @@ class TestRemoving:
         here = shelf(own, medium.digest())
         bring(medium, here)
         bring(other, here)
-        here.remove(here.removable("tiny", ""))
+        installed.remove(here.removable(Which("tiny"), ""))
         assert {name.split("/")[0] for name in visible(own)} == {"other-1"}
 
     def test_what_is_in_use_shipped_or_unknown_stays(self, medium: Medium, own: Path) -> None:
         here = shelf(own, medium.digest())
         bring(medium, here)
-        assert refused(lambda: here.removable("tiny", medium.digest())).code == "model.in-use"
+        assert refused(lambda: here.removable(Which("tiny"), medium.digest())).code == "model.in-use"
         shipped = shelf(own.with_name("none"), medium.digest(), shipped=medium.folder)
-        assert refused(lambda: shipped.removable("tiny", "")).code == "model.shipped"
+        assert refused(lambda: shipped.removable(Which("tiny"), "")).code == "model.shipped"
         with pytest.raises(UsageError):
-            here.removable("nothing", "")
+            here.removable(Which("nothing"), "")
 
     def test_a_removal_that_was_cut_off_is_finished_by_the_next_import(
         self, medium: Medium, own: Path
@@ -367,16 +367,53 @@ class TestRemoving:
 def test_verifying_finds_the_one_bit(medium: Medium, own: Path) -> None:
     here = shelf(own, medium.digest())
     bring(medium, here)
-    assert [file.sound for file in here.verify("tiny", lambda _: None, lambda: False)] == [True]
+    assert [file.sound for file in here.verify(Which("tiny"), lambda _: None, lambda: False).files] == [True]
     file = own / "tiny-1" / medium.file().name
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    (found,) = here.verify("tiny", lambda _: None, lambda: False)
+    (found,) = here.verify(Which("tiny"), lambda _: None, lambda: False).files
     assert not found.sound
     assert "not have the bytes that were signed" in found.why
     with pytest.raises(ImportStopped):
-        here.verify("tiny", lambda _: None, lambda: True)
-    assert isinstance(refused(lambda: here.verify("none", lambda _: None, lambda: False)), UsageError)
+        here.verify(Which("tiny"), lambda _: None, lambda: True)
+    assert isinstance(refused(lambda: here.verify(Which("none"), lambda _: None, lambda: False)), UsageError)
     file.write_bytes(content[:-1])
     assert here.models().models[0].state is ModelState.DAMAGED
+
+
+class TestLookingAround:
+    def test_folders_and_manifests_by_name(self, medium: Medium) -> None:
+        (medium.folder / "more").mkdir()
+        (medium.folder / ".Trash-1000").mkdir()
+        place = media.look_into(str(medium.folder))
+        assert (place.folder, place.parent) == (str(medium.folder), str(medium.folder.parent))
+        assert (place.folders, place.manifests, place.left_out) == (("more",), ("tiny.toml",), 0)
+        assert media.look_into(str(medium.manifest)) == place, "a manifest's folder"
+        assert media.look_into(str(medium.folder / "gone" / "x")) == place, "the nearest one that is there"
+        assert media.look_into("/").parent == ""
+        for odd in ("", "\0"):
+            assert media.look_into(odd).folder == "/"
+        with pytest.raises(UnreadableError):
+            media.look_into("/" + "x" * 5000)
+
+    def test_a_folder_without_end_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(media, "MAX_ENTRIES", 50)
+        monkeypatch.setattr(media, "MAX_SHOWN", 20)
+        for number in range(60):
+            (tmp_path / f"{number:02}").mkdir()
+        place = media.look_into(str(tmp_path))
+        assert len(place.folders) == 20
+        assert place.left_out == 31, "thirty that were read, and the rest as one"
+
+    def test_a_medium_that_does_not_answer_is_said(
+        self, medium: Medium, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(_folder: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(media.os, "scandir", broken)
+        for act in (lambda: media.look_into(str(medium.folder)), lambda: Package(medium.folder, TRUST)):
+            error = refused(act)
+            assert (type(error), error.exit_code) == (UnreadableError, 4)
+            assert "Input/output error" in error.explain()
