@@ -12,6 +12,7 @@ from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.models import (
+    Checked,
     Imported,
     ImportProgress,
     ModelDetails,
@@ -22,6 +23,7 @@ from govdesk.domain.models import (
     Removed,
     Verified,
     Watch,
+    Which,
 )
 from govdesk.domain.policy import ConsentText, Policy, PolicyInForce, PolicySource
 from govdesk.domain.redaction import Finding, Operator
@@ -198,6 +200,8 @@ class Script:
     wait_before: threading.Event | None = None
     held: int = 0
     too_long: TooLong | None = None
+    stopped_early: bool = False
+    threads: tuple[int, int] = (0, 0)
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
     left_out: tuple[OldTurn, ...] = ()
@@ -213,6 +217,7 @@ class FakeChat:
         self.script = Script()
         self.then = Script()
         self.prompts: list[str] = []
+        self.samplings: list[Sampling | None] = []
         self.when_full: list[WhenFull] = []
         self.summarised: list[tuple[ConversationId, int]] = []
         self.running = 0
@@ -233,7 +238,7 @@ class FakeChat:
         sampling: Sampling | None = None,
         when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
-        del sampling
+        self.samplings.append(sampling)
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
         self.when_full.append(when_full)
@@ -256,11 +261,17 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.stopped_early:
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.CANCELLED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), code="cancelled",
+            )  # fmt: skip
+            return
         if script.too_long is not None:
             yield script.too_long
             yield Ended(
                 conversation or ConversationId(""), TurnId("none"), Outcome.FAILED, "", (), (), "UNCLASSIFIED",
-                None, Usage(), RecordSeq(2), "It does not fit.",
+                None, Usage(), RecordSeq(2), "It does not fit.", code="context.full",
             )  # fmt: skip
             return
         identity = conversation or self._store.create(prompt[:40], "UNCLASSIFIED", time.time_ns())
@@ -278,7 +289,7 @@ class FakeChat:
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
-                yield Reading(done, total)
+                yield Reading(done, total, *script.threads)
             for part in script.thinking:
                 if self._cancel.is_set():
                     break
@@ -299,7 +310,7 @@ class FakeChat:
             if self._cancel.is_set():
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
-                usage = Usage(40, 40, 20, 0.4, 1.0)
+                usage = Usage(40, 40, 20, 0.4, 1.0, *script.threads)
         thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
@@ -322,6 +333,7 @@ class FakeChat:
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
             None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
+            code=script.code,
         )  # fmt: skip
 
 
@@ -419,16 +431,17 @@ class FakeModels:
         self.steps: tuple[int, ...] = (10, 60, 100)
         self.problem: GovDeskError | None = None
         self.gate: threading.Event | None = None
-        self.asked: list[str] = []
+        self.asked: list[str | Which] = []
+        self.not_imported: tuple[str, ...] = ()
         self.threads: set[str] = set()
 
     def models(self) -> ModelList:
         self.threads.add(threading.current_thread().name)
         return ModelList(tuple(self.lines), tuple(self.refused), ("Q8_0", "Q4_0", "Q4_K"))
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         self.threads.add(threading.current_thread().name)
-        line = next(x for x in self.lines if (x.name, x.quantization) == (name, quantization))
+        line = next(x for x in self.lines if (x.which, x.quantization) == (which, quantization))
         template = "{% for message in messages %}\n{{ message.content }}\n{% endfor %}"
         return ModelDetails(line, "42" * 48, None, template, True, "", (("architecture", "llama"),))
 
@@ -454,17 +467,21 @@ class FakeModels:
         self.lines.append(line)
         return Imported("big", 2, "Big model", (line,), 10**9, ())
 
-    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+    def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
+        self.asked.append(which)
         self.threads.add(threading.current_thread().name)
         watch(ImportProgress("checking", "x.gguf", 1, 2, 0.1))
-        return (Verified("/models/x.gguf", sound=self.problem is None, why=str(self.problem or "")),)
+        title = next(line.title for line in self.lines if line.which == which)
+        file = Verified("/models/x.gguf", sound=self.problem is None, why=str(self.problem or ""))
+        return Checked(which.name, which.version or 0, title, (file,), self.not_imported)
 
-    def remove_model(self, name: str) -> Removed:
+    def remove_model(self, which: Which) -> Removed:
+        self.asked.append(which)
         self.threads.add(threading.current_thread().name)
         if self.problem is not None:
             raise self.problem
-        self.lines = [line for line in self.lines if line.name != name or not line.imported]
-        return Removed(name, 10**9, "Conversations that it answered stay.")
+        self.lines = [line for line in self.lines if line.which != which]
+        return Removed(which.name, which.version or 0, 10**9, "Conversations that it answered stay.")
 
 
 class FakeDesk:
@@ -492,6 +509,7 @@ class FakeDesk:
         self.unlock_gate: threading.Event | None = None
         self.model_gate: threading.Event | None = None
         self.models = FakeModels()
+        self.where = "the processor with 2 threads: no graphics card that can be used"
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:
@@ -547,6 +565,11 @@ class FakeDesk:
         if self.model_gate is not None:
             self.model_gate.wait(10)
         return MODEL
+
+    @property
+    def runs_on(self) -> str:
+        self._call("runs_on")
+        return self.where
 
     def touch(self) -> bool:
         return self.session.touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from govdesk import config
@@ -11,23 +12,33 @@ from govdesk.app.rules import POLICY_FOLDER, covers
 from govdesk.chat.ports import AuditLog
 from govdesk.chat.recording import recorded
 from govdesk.config import Profile
-from govdesk.domain.models import Imported, ModelDetails, ModelList, Removed, Verified, Watch
+from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Removed, Watch, Which
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
-from govdesk.errors import AuditClosedError, GovDeskError
-from govdesk.inference import fit, formats, importing, machine_memory, plan
+from govdesk.errors import AuditClosedError, GovDeskError, UsageError
+from govdesk.inference import fit, formats, importing, installed, plan, processor
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.media import Package
 from govdesk.inference.shelf import Rules, Shelf
 from govdesk.inference.store import Model
+from govdesk.inference.tuning import Tunings
+from govdesk.inference.worker_line import LoadedModel
 from govdesk.policy.loader import trust_roots
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
 
 
-def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
-    """The models of a profile under a policy."""
-    cpu = formats.this_cpu()
+def shelf(
+    profile: Profile, policy: PolicyInForce, held: Callable[[], LoadedModel | None] = lambda: None
+) -> Shelf:
+    """The models of a profile under a policy.
+
+    Args:
+        profile: where they are.
+        policy: in force.
+        held: the model that is loaded in this session, if one is.
+    """
+    tunings = Tunings(profile.tuning, processor.read())
     return Shelf(
         config.MODELS,
         profile.models,
@@ -37,17 +48,21 @@ def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
             policy.policy.system_high,
             covers,
         ),
-        cpu,
-        fit=lambda model, facts: _fit(model, facts, cpu),
+        formats.this_cpu(),
+        fit=lambda model, facts: _fit(model, facts, tunings, held()),
     )
 
 
-def _fit(model: Model, facts: GgufFacts, cpu: formats.Cpu) -> str:
-    """Whether it fits, in the context that it would be loaded with."""
-    memory = machine_memory.read()
-    machine = fit.Machine(memory.total_bytes, memory.free_bytes, formats.repacked_formats(cpu))
-    settings = plan.settings(facts, model.manifest.context_tokens, memory.free_bytes, machine.repacked)
-    return fit.judge(facts, settings, machine).words
+def _fit(model: Model, facts: GgufFacts, tunings: Tunings, held: LoadedModel | None) -> str:
+    """Whether it fits, as it would be loaded now, and how fast it will be by what was measured here."""
+    reading = tunings.bytes_per_second(fit.work_per_token(facts))
+    here = plan.machine(0, reading)
+    if held is not None and held.info.digest == model.digest:
+        return fit.loaded(facts, plan.loaded_as(held.order), here).words
+    if held is not None and not held.order.devices:  # what a card holds is none of this memory
+        goes = fit.memory(held.facts, plan.loaded_as(held.order), here.repacked).loaded
+        here = plan.machine(goes, reading)
+    return plan.judge(facts, model.manifest.context_tokens, here).words
 
 
 class RecordedModels:
@@ -73,9 +88,9 @@ class RecordedModels:
         """What is here, in which state."""
         return self._shelf.models()
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         """One of them."""
-        return self._shelf.model_details(name, quantization)
+        return self._shelf.model_details(which, quantization)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
@@ -106,25 +121,29 @@ class RecordedModels:
             removed_versions=gone,
         )
 
-    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
-        """Read every file of a model and compare it with what was signed."""
-        models = self._shelf.find(name)
+    def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
+        """Read every file of a model and compare it with what was signed; a wrong one fails on record."""
+        model = self._shelf.find(which)[0]
+        which = replace(which, version=model.manifest.version)
+        entry = self._entry(Event.MODEL_VERIFY, which.name, {"version": model.manifest.version}, model.digest)
+        with recorded(self._audit, entry) as record:
+            checked = self._shelf.verify(which, watch, stopped)
+            record.fields = {"files": len(checked.files), "unsound": checked.unsound}
+            record.code = "model.digest" if checked.unsound else ""
+        return checked
+
+    def remove_model(self, which: Which) -> Removed:
+        """Remove an imported version of a model."""
+        with self._refusals("remove", which.name):
+            one = self._shelf.removable(which, self._in_use())
         entry = self._entry(
-            Event.MODEL_VERIFY, name, {"version": models[0].manifest.version}, models[0].digest
+            Event.MODEL_REMOVE, one.name, {"version": one.version}, self._shelf.digest_in(one)
         )
         with recorded(self._audit, entry):
-            return self._shelf.verify(name, watch, stopped)
-
-    def remove_model(self, name: str) -> Removed:
-        """Remove an imported model."""
-        self._shelf.find(name)
-        with self._refusals("remove", name):
-            model = self._shelf.removable(name, self._in_use())
-        fields: Fields = {"version": model.manifest.version}
-        with recorded(self._audit, self._entry(Event.MODEL_REMOVE, name, fields, model.digest)):
-            size = self._shelf.remove(model)
+            size = installed.remove(one)
         return Removed(
-            name=name,
+            name=one.name,
+            version=one.version,
             size_bytes=size,
             stays="Conversations that it answered stay. Its version is remembered: an older one "
             "is not taken.",
@@ -132,9 +151,11 @@ class RecordedModels:
 
     @contextlib.contextmanager
     def _refusals(self, action: str, name: str) -> Iterator[None]:
-        """What is refused before its own record begins has one of its own."""
+        """What is refused before its own record begins has one of its own; a name that is none is not."""
         try:
             yield
+        except UsageError:
+            raise
         except GovDeskError as error:
             fields: Fields = {"action": action, "code": error.code}
             with contextlib.suppress(AuditClosedError):

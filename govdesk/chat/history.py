@@ -69,7 +69,7 @@ class AuditedHistory:
 
     def _recorded(
         self, event: Event, conversation: str, **fields: str | bool | int | dict[str, int] | None
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[object]:
         entry = Entry(
             event=event,
             outcome="intent",

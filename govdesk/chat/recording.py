@@ -12,8 +12,19 @@ from govdesk.domain.record import Entry
 from govdesk.errors import AuditClosedError, GovDeskError
 
 
+class Findings:
+    """What the record of the end says besides, filled while the action runs: for a look that finds something.
+
+    `code`: what is wrong; the action then ends as a failure, and what it found is given out all the same.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, int] = {}
+        self.code = ""
+
+
 @contextlib.contextmanager
-def recorded(audit: AuditLog, entry: Entry) -> Iterator[None]:
+def recorded(audit: AuditLog, entry: Entry) -> Iterator[Findings]:
     """Around an action: the record of the intent, durable; then the action; then `success` or `failure`.
 
     One rule for all: a look or a search too has two records, and what it found is given out only once
@@ -28,8 +39,9 @@ def recorded(audit: AuditLog, entry: Entry) -> Iterator[None]:
             the action was done (the intent without an outcome says so).
     """
     audit.append(msgspec.structs.replace(entry, outcome="intent"))
+    found = Findings()
     try:
-        yield
+        yield found
     except BaseException as error:
         code = error.code if isinstance(error, GovDeskError) else "bug"
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -38,4 +50,7 @@ def recorded(audit: AuditLog, entry: Entry) -> Iterator[None]:
             fields = {**entry.fields, "code": code}
             audit.append(msgspec.structs.replace(entry, outcome="failure", fields=fields))
         raise
-    audit.append(msgspec.structs.replace(entry, outcome="success"))
+    outcome, fields = "success", {**entry.fields, **found.fields}
+    if found.code:
+        outcome, fields["code"] = "failure", found.code
+    audit.append(msgspec.structs.replace(entry, outcome=outcome, fields=fields))

@@ -11,7 +11,7 @@ import msgspec
 
 from govdesk.cli import interrupts, output
 from govdesk.cli.desk import Desk
-from govdesk.domain.models import ImportProgress, ModelDetails, ModelLine, ModelLooks, ModelState
+from govdesk.domain.models import ImportProgress, ModelDetails, ModelLine, ModelLooks, ModelState, Which
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import ModelError
 
@@ -25,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every model, its state, how this processor likes its format")
     show = actions.add_parser("show", help="one model: manifest, licence, template, digest, who signed it")
-    show.add_argument("name", metavar="NAME")
     bring = actions.add_parser("import", help="copy a signed model from a folder, for example on a medium")
     bring.add_argument("place", metavar="PLACE", help="the folder, or the manifest (NAME.toml) in it")
     for action in (show, bring):
         action.add_argument("--quantization", metavar="Q", default="", help="only this one, for example Q8_0")
     verify = actions.add_parser("verify", help="read a model's files and compare them with what was signed")
-    verify.add_argument("name", metavar="NAME")
     remove = actions.add_parser("remove", help="remove an imported model")
-    remove.add_argument("name", metavar="NAME")
+    for action in (show, verify, remove):
+        action.add_argument("name", metavar="NAME")
+        action.add_argument("--version", type=int, metavar="N", help="which, where there are several")
     for action in (listing, show, bring, verify, remove):
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -42,7 +42,11 @@ def look(parsed: argparse.Namespace, models: ModelLooks) -> int:
     """`list` and `show`; 0, or 1 when what is shown cannot answer."""
     if parsed.action == "list":
         return _list(models, as_json=parsed.json)
-    return _show(models.model_details(parsed.name, parsed.quantization), as_json=parsed.json)
+    return _show(models.model_details(_which(parsed), parsed.quantization), as_json=parsed.json)
+
+
+def _which(parsed: argparse.Namespace) -> Which:
+    return Which(parsed.name, parsed.version)
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
@@ -62,11 +66,12 @@ def _run(parsed: argparse.Namespace, desk: Desk) -> int:
             return _import(parsed, desk)
         case "verify":
             return _verify(parsed, desk)
-    removed = desk.models.remove_model(parsed.name)
+    removed = desk.models.remove_model(_which(parsed))
     if parsed.json:
         _print_json(removed)
     else:
-        _say(f"Removed {removed.name}: {_megabytes(removed.size_bytes)} are free. {removed.stays}")
+        size = _megabytes(removed.size_bytes)
+        _say(f"Removed {removed.name}, version {removed.version}: {size} are free. {removed.stays}")
     return 0
 
 
@@ -126,15 +131,18 @@ def _verify(parsed: argparse.Namespace, desk: Desk) -> int:
     work = _Work()
     try:
         with interrupts.stopping(work):
-            found = desk.models.verify_model(parsed.name, work.watch, work.stopped)
+            found = desk.models.verify_model(_which(parsed), work.watch, work.stopped)
     finally:
         work.end()
     if parsed.json:
-        _print_json({"files": found})
+        _print_json(found)
     else:
-        for file in found:
+        _say(f"{found.title}, version {found.version}:")
+        for file in found.files:
             _say(f"{'sound  ' if file.sound else 'WRONG  '} {file.file}  {file.why}".rstrip())
-    return 0 if all(file.sound for file in found) else 1
+        for quantization in found.not_imported:
+            _say(f"not imported: {quantization}")
+    return 1 if found.unsound else 0
 
 
 def _list(models: ModelLooks, *, as_json: bool) -> int:

@@ -32,7 +32,7 @@ from govdesk.policy.loader import open_regular
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Largest text, and largest line of `--jsonl`."""
 
-Recording = Callable[[dict[str, int]], AbstractContextManager[None]]
+Recording = Callable[[dict[str, int]], AbstractContextManager[object]]
 """Puts what happens inside on record, with the counts that the dictionary holds when it ends."""
 
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
     """Redact in a session process, with records."""
 
-    def recording(findings: dict[str, int]) -> AbstractContextManager[None]:
+    def recording(findings: dict[str, int]) -> AbstractContextManager[object]:
         entry = Entry(
             event=Event.REDACT,
             outcome="intent",

@@ -16,6 +16,20 @@ class ModelState(Enum):
     MARKING = "may not see what this workstation holds"
     MISSING = "file missing"
     DAMAGED = "file damaged"
+    OLDER = "older than a version that was used here"
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which model is meant: the name alone does not say, several versions of one may lie here.
+
+    `version`: None for the only one there is. `imported`: True for the profile's, False for what came with
+    GovDesk, None for either.
+    """
+
+    name: str
+    version: int | None = None
+    imported: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +64,14 @@ class ModelLine:
     """The model that the manifest names to draft for this one; empty for none."""
 
     @property
+    def which(self) -> Which:
+        """How to ask for it."""
+        return Which(self.name, self.version, self.imported)
+
+    @property
     def draft_words(self) -> str:
-        """As people read it: it is known, and not used yet."""
-        return f"{self.draft} (not used yet)" if self.draft else "none"
+        """As people read it."""
+        return f"{self.draft} (used when it is approved and has room)" if self.draft else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +149,28 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of one version found."""
+
+    name: str
+    version: int
+    title: str
+    files: tuple[Verified, ...]
+    not_imported: tuple[str, ...]
+    """The formats of which no file is here: there is nothing to be wrong."""
+
+    @property
+    def unsound(self) -> int:
+        """So many files are not what was signed."""
+        return sum(not file.sound for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """What was removed, in bytes, and what stays."""
 
     name: str
+    version: int
     size_bytes: int
     stays: str
 
@@ -149,11 +186,11 @@ class ModelLooks(Protocol):
         """What is here, in which state."""
         ...
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
-        """One of them, by its manifest's name.
+    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
+        """One of them.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none, or several versions and none is named.
         """
         ...
 
@@ -173,12 +210,12 @@ class Models(ModelLooks, Protocol):
         """
         ...
 
-    def verify_model(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
+    def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
         """Read every file of a model and compare it with what was signed."""
         ...
 
-    def remove_model(self, name: str) -> Removed:
-        """Remove an imported model.
+    def remove_model(self, which: Which) -> Removed:
+        """Remove an imported version of a model, also one that is not used.
 
         Raises:
             GovDeskError: it is in use, came with GovDesk, or is none.

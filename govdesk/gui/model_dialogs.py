@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
+from govdesk.domain.models import ModelLine
 from govdesk.domain.policy import PolicyInForce
 from govdesk.gui.dialogs import MarkedDialog
 from govdesk.gui.parts import button, label
@@ -57,13 +58,14 @@ class ImportDialog(MarkedDialog):
         dialog.open()
 
 
-def confirm_remove(policy: PolicyInForce, title: str, parent: QWidget | None) -> MarkedDialog:
+def confirm_remove(policy: PolicyInForce, line: ModelLine, parent: QWidget | None) -> MarkedDialog:
     """Asks before a model is removed; accepted means remove. Enter keeps."""
     dialog = MarkedDialog(policy, "Remove this model?", parent)
-    dialog.body.addWidget(label(title, "who"))
+    dialog.body.addWidget(label(f"{line.title}, version {line.version}", "who"))
     dialog.body.addWidget(
         label(
-            "Its files are removed from this profile; to have it again it must be imported again. "
+            "The files of this version, in every format, are removed from this profile; to have it again it "
+            "must be imported again. "
             "Conversations that it answered stay."
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from govdesk.domain.models import Imported, ImportProgress, ModelDetails, ModelLine, ModelList, Verified
+from govdesk.domain.models import Checked, Imported, ImportProgress, ModelDetails, ModelLine, ModelList
 from govdesk.gui.words import number
 
 GOES_ON = frozenset({"model.import-stopped", "model.disk-full", "model.not-writable", "model.medium"})
@@ -84,12 +84,14 @@ def imported(done: Imported) -> str:
     return " ".join(said)
 
 
-def verified(line: ModelLine, found: tuple[Verified, ...]) -> str:
+def verified(found: Checked) -> str:
     """After a check."""
-    wrong = [file for file in found if not file.sound]
+    named = f"{found.title}, version {found.version}"
+    wrong = [file for file in found.files if not file.sound]
+    rest = [f"Not imported: {', '.join(found.not_imported)}."] if found.not_imported else []
     if not wrong:
-        return f"{line.title}: every file has the bytes that were signed."
-    return " ".join([f"{line.title} is damaged:", *(f"{file.file}: {file.why}" for file in wrong)])
+        return " ".join([f"{named}: every file has the bytes that were signed.", *rest])
+    return " ".join([f"{named}, is damaged:", *(f"{file.file}: {file.why}" for file in wrong), *rest])
 
 
 def _template_words(found: ModelDetails) -> str:

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from govdesk.domain.models import (
+    Checked,
     Imported,
     ImportProgress,
     ModelDetails,
@@ -26,7 +27,6 @@ from govdesk.domain.models import (
     Models,
     ModelState,
     Removed,
-    Verified,
 )
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.text import visible
@@ -220,7 +220,7 @@ class ModelsPage(QWidget):
             if self._selected() == line:
                 self.details.appendPlainText(visible("\n" + error.explain()))
 
-        self._tasks.call(lambda: self._models.model_details(line.name, line.quantization), show, fail)
+        self._tasks.call(lambda: self._models.model_details(line.which, line.quantization), show, fail)
 
     def _allow(self) -> None:
         line = self._selected()
@@ -278,15 +278,15 @@ class ModelsPage(QWidget):
         self._begin("Progress of the check", "Reading the files…")
         stopped = self._stop.raised
 
-        def show(found: tuple[Verified, ...]) -> None:
-            self._end(model_words.verified(line, found))
+        def show(found: Checked) -> None:
+            self._end(model_words.verified(found))
 
         def fail(error: GovDeskError) -> None:
             self._show_working(False)
             if error.code != STOPPED:
                 self._say_problem(error)
 
-        self._tasks.call(lambda: self._models.verify_model(line.name, self._told.emit, stopped), show, fail)
+        self._tasks.call(lambda: self._models.verify_model(line.which, self._told.emit, stopped), show, fail)
 
     def _remove(self) -> None:
         line = self._selected()
@@ -294,13 +294,13 @@ class ModelsPage(QWidget):
             return
 
         def removed(done: Removed) -> None:
-            self._end(f"{line.title} was removed. {done.stays}")
+            self._end(f"{line.title}, version {done.version}, was removed. {done.stays}")
             self.changed.emit()
 
-        dialog = confirm_remove(self._policy, line.title, self.window())
+        dialog = confirm_remove(self._policy, line, self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.accepted.connect(
-            lambda: self._tasks.call(lambda: self._models.remove_model(line.name), removed, self._fail)
+            lambda: self._tasks.call(lambda: self._models.remove_model(line.which), removed, self._fail)
         )
         dialog.open()
 

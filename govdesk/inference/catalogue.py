@@ -10,6 +10,8 @@ from govdesk.errors import MarkingError, ModelError
 from govdesk.inference.manifest import SUFFIX, Manifest, read_manifest
 from govdesk.inference.store import Model, models_of
 
+OLDER = "model.older"
+"""Code of what is refused for its version alone."""
 _KEPT = "Your conversations are unchanged."
 
 
@@ -19,6 +21,8 @@ class Found:
 
     models: tuple[Model, ...]
     refused: tuple[tuple[Path, ModelError], ...]
+    older: tuple[tuple[Model, ModelError], ...] = ()
+    """The models of those that were refused only because a newer version was here."""
 
     @property
     def by_digest(self) -> dict[str, Model]:
@@ -54,14 +58,16 @@ def find(
         if approved is None or any(variant.digest in approved for variant in manifest.variants):
             least[manifest.name] = max(manifest.version, least.get(manifest.name, 0))
     models: list[Model] = []
+    older: list[tuple[Model, ModelError]] = []
     for path, manifest in read:
         try:
             require_not_older(manifest, least.get(manifest.name, 0))
         except ModelError as error:
             refused.append((path, error))
+            older += [(model, error) for model in models_of(manifest, path.parent)]
             continue
         models += models_of(manifest, path.parent)
-    return Found(tuple(models), tuple(refused))
+    return Found(tuple(models), tuple(refused), tuple(older))
 
 
 def manifests(folder: Path) -> list[Path]:
@@ -81,7 +87,7 @@ def require_not_older(manifest: Manifest, least: int) -> None:
         raise ModelError(
             f"The manifest of {manifest.title} has version {manifest.version}; version {least} was here "
             "before.",
-            code="model.older",
+            code=OLDER,
             kept="The older one is not used. " + _KEPT,
             todo="Ask your administrator for the current model package.",
         )
@@ -135,6 +141,49 @@ def approved_model(
         kept=_KEPT,
         todo="Ask your administrator which model is approved here.",
     )
+
+
+def draft_for(
+    model: Model,
+    found: Found,
+    approved: tuple[str, ...],
+    system_high: str,
+    dominates: Callable[[str, str], bool],
+) -> Model | None:
+    """The model that a manifest names to draft for its own: admitted as any other model.
+
+    Args:
+        model: the one that answers.
+        found: what lies in the folders.
+        approved: SHA-384 digests, from policy.
+        system_high: see `approved_model`.
+        dominates: see `approved_model`.
+
+    Returns:
+        None when the manifest names none.
+
+    Raises:
+        ModelError: the one that is named may not be used, or is not here.
+    """
+    name = model.manifest.draft
+    if not name:
+        return None
+    here = found.by_digest
+    candidates = [
+        here[digest] for digest in approved if digest in here and here[digest].manifest.name == name
+    ]
+    if not candidates:
+        raise ModelError(
+            f"The model {name}, which is to draft for {model.manifest.title}, is not here or not approved.",
+            code="draft.none-approved",
+            kept=_KEPT,
+            todo="Ask your administrator to import and approve it; answers only come sooner with it.",
+        )
+    if not covers(candidates[0], system_high, dominates):
+        raise marked_too_low(candidates[0], system_high)
+    if candidates[0].missing:
+        raise missing(candidates[0])
+    return candidates[0]
 
 
 def covers(model: Model, system_high: str, dominates: Callable[[str, str], bool]) -> bool:

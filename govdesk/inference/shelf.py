@@ -9,20 +9,21 @@ from pathlib import Path
 
 from govdesk import crypto
 from govdesk.domain.models import (
+    Checked,
     ModelDetails,
     ModelLine,
     ModelList,
     ModelState,
     RefusedLine,
-    Verified,
     Watch,
+    Which,
 )
-from govdesk.errors import MarkingError, ModelError, UsageError
-from govdesk.inference import catalogue, formats, importing, staging
+from govdesk.errors import MarkingError, ModelError
+from govdesk.inference import catalogue, checking, formats, importing, installed, naming, staging
 from govdesk.inference.floors import Floors
 from govdesk.inference.gguf import GgufFacts
-from govdesk.inference.importing import PIECE_BYTES, Progress
-from govdesk.inference.manifest import Manifest, ModelFile, Variant
+from govdesk.inference.installed import Installed
+from govdesk.inference.manifest import Manifest, Variant
 from govdesk.inference.media import Package, read_signed
 from govdesk.inference.store import Model, open_regular
 
@@ -80,19 +81,24 @@ class Shelf:
         """Everything that lies there."""
         found = self._found()
         chosen = self._chosen()
+        here = [*((model, "") for model in found.models), *((model, e.what) for model, e in found.older)]
         return ModelList(
-            models=tuple(self._line(model, chosen) for model in found.models),
-            refused=tuple(RefusedLine(str(path), e.code, e.what) for path, e in found.refused),
+            models=tuple(self._line(model, chosen, why) for model, why in here),
+            refused=tuple(
+                RefusedLine(str(path), e.code, e.what)
+                for path, e in found.refused
+                if e.code != catalogue.OLDER
+            ),
             fast=formats.fast_formats(self._cpu),
         )
 
-    def model_details(self, name: str, quantization: str = "") -> ModelDetails:
+    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         """One of them.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none, or several versions and none is named.
         """
-        model = self.find(name, quantization)[0]
+        model = self.find(which, quantization)[0]
         path = self._manifest_path(model)
         facts, problem = self._facts(model)
         template = facts.chat_template if facts else None
@@ -100,7 +106,7 @@ class Shelf:
         if not (model.manifest.template or template):
             used = ""
         return ModelDetails(
-            line=self._line(model, self._chosen()),
+            line=self._line(model, self._chosen(), self._older(model)),
             signer=read_signed(path, None, self._rules.trust_roots).signer,
             manifest_template=model.manifest.template or None,
             untrusted_file_template=template,
@@ -109,23 +115,25 @@ class Shelf:
             file_facts=_said(facts),
         )
 
-    def find(self, name: str, quantization: str = "") -> list[Model]:
-        """The variants of that name, the imported before the shipped.
+    def find(self, which: Which, quantization: str = "") -> tuple[Model, ...]:
+        """The variants of one version, the imported before the shipped.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or several versions and none is named.
         """
-        found = [model for model in self._found().models if model.manifest.name == name]
-        if quantization:
-            found = [model for model in found if model.variant.quantization == quantization]
-        if not found:
-            raise UsageError(
-                f"There is no model called {name}{' as ' + quantization if quantization else ''} here.",
-                code="model.none",
-                kept="Nothing was changed.",
-                todo="See `govdesk model list`.",
+
+        def fits(model: Model) -> bool:
+            return (
+                model.manifest.name == which.name
+                and which.imported in {None, self.is_imported(model)}
+                and quantization in {"", model.variant.quantization}
             )
-        return sorted(found, key=lambda model: not self.is_imported(model))
+
+        found = self._found()
+        usable = [model for model in found.models if fits(model)]
+        older = [model for model, _ in found.older if fits(model)]
+        models = naming.meant(which, usable, older, quantization)
+        return tuple(sorted(models, key=lambda model: not self.is_imported(model)))
 
     def is_imported(self, model: Model) -> bool:
         """It lies in the profile."""
@@ -177,24 +185,36 @@ class Shelf:
             return ()
         self.floors.raise_to(manifest.name, manifest.version)
         gone = []
-        for folder in sorted(self.own.glob(f"{manifest.name}-*")):
-            version = folder.name.removeprefix(f"{manifest.name}-")
-            if version.isdecimal() and int(version) < manifest.version:
-                staging.remove_folder(folder)
-                gone.append(int(version))
+        for one in installed.versions(self.own, manifest.name):
+            if one.version < manifest.version:
+                staging.remove_folder(one.folder)
+                gone.append(one.version)
         return tuple(gone)
 
-    def verify(self, name: str, watch: Watch, stopped: Callable[[], bool]) -> tuple[Verified, ...]:
-        """Read every file of a name's variants that are here, and compare.
+    def verify(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
+        """Read every file of a version's variants that are here, and compare.
+
+        Of a variant that was not imported nothing is missing. Where there is no file at all, all are.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none, or several versions and none is named.
             ImportStopped: it was stopped.
         """
-        models = self.find(name)
-        files = [(path, part) for m in models for path, part in zip(m.paths, m.variant.files, strict=True)]
-        progress = Progress(watch, stopped, sum(part.bytes for _, part in files), kept="Nothing was changed.")
-        return tuple(_verified(path, part, progress) for path, part in files)
+        models = self.find(which)
+        manifest = models[0].manifest
+        here = tuple(m for m in models if len(m.missing) < len(m.paths)) or models[:1]
+        formats_here = {model.variant.quantization for model in here}
+        return Checked(
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            files=checking.check(here, watch, stopped),
+            not_imported=tuple(
+                variant.quantization
+                for variant in manifest.variants
+                if variant.quantization not in formats_here
+            ),
+        )
 
     def lines(self, name: str, version: int) -> tuple[ModelLine, ...]:
         """The imported variants of one version, as the list shows them."""
@@ -207,44 +227,62 @@ class Shelf:
             and not model.missing
         )
 
-    def removable(self, name: str, in_use: str) -> Model:
-        """An imported model that may be removed.
+    def removable(self, which: Which, in_use: str) -> Installed:
+        """The imported version that may be removed, whether it is used here or not.
 
         Args:
-            name: of its manifest.
+            which: a version must be named where several are imported.
             in_use: digest of the one that is loaded, or empty.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or several and none is named.
             ModelError: it is in use, or came with GovDesk.
         """
-        models = self.find(name)
-        if not self.is_imported(models[0]):
+        here = installed.versions(self.own, which.name)
+        meant = [one for one in here if which.imported is not False and which.version in {None, one.version}]
+        if not meant:
+            raise self._not_removable(self.find(which)[0])
+        naming.require_one(which.name, (one.version for one in meant))
+        if in_use and any(model.digest == in_use for model in self._models_in(meant[0].folder)):
             raise ModelError(
-                f"The model {models[0].manifest.title} came with GovDesk and is not removed.",
-                code="model.shipped",
-                kept="It is unchanged.",
-                todo="Remove it with the installation.",
-            )
-        if any(model.digest == in_use for model in models):
-            raise ModelError(
-                f"The model {models[0].manifest.title} is in use in this session.",
+                f"Version {meant[0].version} of the model {which.name} is in use in this session.",
                 code="model.in-use",
                 kept="It was not removed.",
                 todo="Lock or close GovDesk, then remove it before the first question.",
             )
-        return models[0]
+        return meant[0]
 
-    def remove(self, model: Model) -> int:
-        """Remove the version that a model is of; its bytes.
+    def digest_in(self, one: Installed) -> str:
+        """What the record of a removal names: the first variant whose files are there; empty for none."""
+        models = self._models_in(one.folder)
+        return next((model.digest for model in models if not model.missing), "")
 
-        Raises:
-            DiskFullError: the folder cannot be changed.
-        """
-        folder = model.path.parent
-        size = sum(item.lstat().st_size for item in folder.iterdir())
-        staging.remove_folder(folder)
-        return size
+    def _models_in(self, folder: Path) -> list[Model]:
+        found = self._found()
+        models = (*found.models, *(model for model, _ in found.older))
+        return [model for model in models if model.path.parent == folder]
+
+    def _not_removable(self, model: Model) -> ModelError:
+        manifest = model.manifest
+        if self.is_imported(model):
+            return ModelError(
+                f"The model {manifest.title}, version {manifest.version}, lies in {model.path.parent}, which "
+                "no import made.",
+                code="model.place",
+                kept="It is unchanged.",
+                todo="Whoever put it there can remove its files.",
+            )
+        return ModelError(
+            f"The model {manifest.title}, version {manifest.version}, came with GovDesk and is not removed.",
+            code="model.shipped",
+            kept="It is unchanged.",
+            todo="Remove it with the installation.",
+        )
+
+    def draft_for(self, model: Model) -> Model | None:
+        """The approved model that drafts for another; see `catalogue.draft_for`."""
+        rules = self._rules
+        return catalogue.draft_for(model, self._found(), rules.approved, rules.system_high, rules.dominates)
 
     @property
     def _folders(self) -> tuple[Path, ...]:
@@ -287,9 +325,13 @@ class Shelf:
                 todo="Ask whoever signed it for a corrected one.",
             ) from error
 
-    def _line(self, model: Model, chosen: Model | None) -> ModelLine:
+    def _older(self, model: Model) -> str:
+        """Why it is too old, in words; empty when it is not."""
+        return next((error.what for other, error in self._found().older if other == model), "")
+
+    def _line(self, model: Model, chosen: Model | None, older: str = "") -> ModelLine:
         manifest, variant = model.manifest, model.variant
-        state, why = self._state(model)
+        state, why = (ModelState.OLDER, older) if older else self._state(model)
         facts, _ = self._facts(model) if self._fit and state is not ModelState.MISSING else (None, "")
         return ModelLine(
             name=manifest.name,
@@ -346,24 +388,6 @@ class Shelf:
             except ModelError:
                 continue
         raise catalogue.missing(model)  # it was there a moment ago
-
-
-def _verified(path: Path, part: ModelFile, progress: Progress) -> Verified:
-    try:
-        descriptor = open_regular(path, part)
-    except ModelError as error:
-        return Verified(str(path), sound=False, why=error.what)
-    digest = crypto.Sha384()
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            while piece := file.read(PIECE_BYTES):
-                digest.update(piece)
-                progress.add("checking", part.file, len(piece))
-        except OSError as error:
-            return Verified(str(path), sound=False, why=f"It cannot be read: {error.strerror}.")
-    if digest.hexdigest() != part.sha384:
-        return Verified(str(path), sound=False, why="It does not have the bytes that were signed.")
-    return Verified(str(path), sound=True, why="")
 
 
 def _said(facts: GgufFacts | None) -> tuple[tuple[str, str], ...]:

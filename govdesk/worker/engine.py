@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 from llama_cpp import llama_cpp as lib
 
@@ -26,19 +26,20 @@ from govdesk.domain.frames import (
     Tune,
     Tuned,
 )
-from govdesk.worker import backends, devices, limits
-from govdesk.worker.decoding import ABORTED, Run, Watch, decode
+from govdesk.worker import backends, computing, devices, limits
+from govdesk.worker.decoding import Run, Watch, decode
+from govdesk.worker.draft_model import DraftModel, DraftModelError
+from govdesk.worker.drafters import ByLookup, ByModel, Drafter
 from govdesk.worker.pace import Pace
+from govdesk.worker.reading import Reader
 from govdesk.worker.sampling import GrammarRefusedError, sampler
-from govdesk.worker.sequences import OK, Sequence, Sequences, stretch
+from govdesk.worker.sequences import Sequence, Sequences
 from govdesk.worker.states import States
 from govdesk.worker.steps import DraftedSteps, Steps, Trials
 from govdesk.worker.template import ChatTemplate, TemplateFailedError
 from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 from govdesk.worker.tuning import measure
-
-_ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
 AHEAD_BATCH_TOKENS = 128
 """Reading ahead looks for other orders between so many tokens, as well as inside."""
@@ -69,7 +70,7 @@ class Engine:
     """
 
     def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
-        lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        computing.silence()
         try:
             self.processor = backends.load_cpu()
         except backends.BackendError as error:
@@ -78,9 +79,10 @@ class Engine:
         parameters = lib.llama_model_default_params()
         parameters.load_mode = _LOAD_MODES[order.weights]
         held = _place(parameters, order)  # the library reads them while it loads
-        paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
-        array = (ctypes.c_char_p * len(paths))(*paths)
-        self._model = lib.llama_model_load_from_splits(array, len(paths), parameters)
+        own = len(descriptors) - order.draft_files
+        if not 0 < own <= len(descriptors):
+            raise LoadFailedError("model.refused")
+        self._model = _load(descriptors[:own], parameters)
         del held
         if not self._model:
             raise LoadFailedError("model.refused")
@@ -94,15 +96,20 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # where the layers' devices can do it
         if order.kv == "q8_0":
             settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
-        self._context = lib.llama_init_from_model(self._model, settings)
+        with computing.hearing() as heard:
+            self._context = lib.llama_init_from_model(self._model, settings)
+        self._flash_attention = heard.flash_attention
         if not self._context:
             raise LoadFailedError("model.no-context")
+        self._draft, self.draft_code = self._load_draft(descriptors[own:], order)
         self.pace = Pace(self._set_threads, order.threads, batch_threads)
-        self._batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
-        self._sequences = Sequences(self._context, self._model, order.aside_bytes, self._batch_tokens)
+        batch_tokens = min(order.batch_tokens, order.micro_batch_tokens)
+        self._sequences = Sequences(self._context, self._model, order.aside_bytes, batch_tokens)
+        self._reader = Reader(self._sequences, batch_tokens, on_devices=bool(order.devices))
         self.states = States(self._sequences, self._vocabulary.size, self.context_tokens)
         self._trials = Trials()
         self._most_threads = max(order.threads, batch_threads)
@@ -124,8 +131,29 @@ class Engine:
     def loaded(self) -> Loaded:
         """What was loaded, as the frame that says so."""
         return Loaded(
-            context_tokens=self.context_tokens, template_sha384=self.template_sha384, processor=self.processor
+            context_tokens=self.context_tokens,
+            template_sha384=self.template_sha384,
+            processor=self.processor,
+            features=computing.features(),
+            flash_attention=self._flash_attention,
+            draft=self.draft_code,
         )
+
+    def _load_draft(self, descriptors: tuple[int, ...], order: LoadModel) -> tuple[DraftModel | None, str]:
+        """The small model beside the large one, and what became of it: `used`, or why it is not."""
+        if not descriptors:
+            return None, ""
+        parameters = lib.llama_model_default_params()
+        parameters.load_mode = _LOAD_MODES[order.weights]
+        parameters.n_gpu_layers = 0
+        model = _load(descriptors, parameters)
+        if not model:
+            return None, "draft.refused"
+        try:
+            return DraftModel(model, order, self._vocabulary.handle), "used"
+        except DraftModelError as error:
+            lib.llama_model_free(model)
+            return None, error.code
 
     def set_threads(self, order: SetThreads) -> None:
         """Compute with other numbers of threads, at most as many as memory was bounded for at the loading."""
@@ -178,9 +206,10 @@ class Engine:
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
-                ahead = min(AHEAD_BATCH_TOKENS, self._batch_tokens)
                 try:
-                    code = yield from self._read(order.turn, sequence, tokens, run, stop, ahead)
+                    code = yield from self._reader.read(
+                        order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS
+                    )
                 finally:
                     watch.switch(False)
         yield ReadDone(
@@ -247,14 +276,16 @@ class Engine:
 
         def between() -> bool:
             self.pace.look()
+            run.spare(self.pace.threads, self.pace.most)
             return cancelled()
 
         try:
             chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
-            code = yield from self._read(order.turn, sequence, tokens, run, between, self._batch_tokens)
+            code = yield from self._reader.read(order.turn, sequence, tokens, run, between)
             if code == "ok":
-                steps = self._steps(sequence, speculate=order.speculate)
+                exact = order.repeats or order.temperature <= 0.0
+                steps = self._steps(sequence, exact=exact, speculate=order.speculate)
                 try:
                     code = yield from decode(
                         self._context,
@@ -278,7 +309,7 @@ class Engine:
         else:
             yield AnswerFailed(turn=order.turn, code=code, context_tokens=self.context_tokens)
 
-    def _steps(self, sequence: Sequence, *, speculate: bool) -> Steps:
+    def _steps(self, sequence: Sequence, *, exact: bool, speculate: bool) -> Steps:
         if not speculate or not self._sequences.can_cut(sequence):
             return Steps(self._sequences, sequence)
         return DraftedSteps(
@@ -289,33 +320,25 @@ class Engine:
             self.context_tokens,
             self._trials,
             lambda: self.pace.threads[0],
+            self._drafters(sequence),
+            exact=exact,
         )
+
+    def _drafters(self, sequence: Sequence) -> tuple[Drafter, ...]:
+        by_lookup = ByLookup(sequence.tokens)
+        return (by_lookup,) if self._draft is None else (by_lookup, ByModel(self._draft, sequence.tokens))
 
     def _set_threads(self, decode_with: int, read_with: int) -> None:
         lib.llama_set_n_threads(self._context, decode_with, read_with)
+        if self._draft is not None:
+            self._draft.set_threads(decode_with, read_with)
 
-    def _read(
-        self,
-        turn: str,
-        sequence: Sequence,
-        tokens: tuple[int, ...],
-        run: Run,
-        stop: Callable[[], bool],
-        batch_tokens: int,
-    ) -> Generator[PromptProgress, None, str]:
-        """Read what the sequence does not hold yet of a prompt; `ok`, `cancelled` or `decode.failed`."""
-        yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
-        while (start := len(sequence.tokens)) < len(tokens):
-            chunk = tokens[start : start + stretch(start, len(tokens), batch_tokens)]
-            last = start + len(chunk) == len(tokens)
-            result = self._sequences.read(sequence, chunk, logits=last)
-            run.read_tokens += max(0, len(sequence.tokens) - start)
-            if result == ABORTED or (result == OK and stop()):
-                return "cancelled"
-            if result != OK:
-                return "decode.failed"
-            yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
-        return "ok"
+
+def _load(descriptors: tuple[int, ...], parameters: lib.llama_model_params) -> lib.llama_model_p | None:
+    """A model from its files, in order; None when the library refuses it."""
+    paths = [f"/proc/self/fd/{descriptor}".encode() for descriptor in descriptors]
+    array = (ctypes.c_char_p * len(paths))(*paths)
+    return lib.llama_model_load_from_splits(array, len(paths), parameters) or None
 
 
 def _place(parameters: lib.llama_model_params, order: LoadModel) -> tuple[object, ...]:
@@ -342,4 +365,6 @@ def _done(turn: str, reason: str, run: Run) -> AnswerDone:
         prompt_tokens=run.prompt_tokens,
         read_tokens=run.read_tokens,
         answer_tokens=run.answer_tokens,
+        threads=run.threads,
+        most_threads=run.most_threads,
     )

@@ -170,10 +170,10 @@ class Sequences:
         source: Sequence | Kept = self._now
         held: tuple[Sequence | Kept, ...] = (self._now, *self._aside.all)
         for one in held:
-            common = _common(one.tokens, most)
-            common = min(common, one.among_many) if exact else common
-            if common > prefix or (common == prefix > 0 and one.conversation == conversation):
-                prefix, source = common, one
+            shared = common(one.tokens, most)
+            shared = min(shared, one.among_many) if exact else shared
+            if shared > prefix or (shared == prefix > 0 and one.conversation == conversation):
+                prefix, source = shared, one
         self._leave(conversation, needed=source if isinstance(source, Kept) else None)
         if isinstance(source, Kept):
             self._bring(source)
@@ -201,6 +201,10 @@ class Sequences:
         if result != OK:
             self._settle()
         return int(result)
+
+    def wait(self) -> None:
+        """Until what a device computes is computed; the processor has done so when a decode returns."""
+        lib.llama_synchronize(self._context)
 
     def cut(self, sequence: Sequence, length: int) -> bool:
         """Keep the first `length` tokens; False when that cannot be, and then it holds nothing."""
@@ -279,15 +283,24 @@ class Sequences:
         return int(lib.llama_memory_seq_pos_min(self._memory, _NUMBER))
 
 
-def stretch(start: int, end: int, most: int) -> int:
-    """How many tokens to read next of those from `start` to `end`: no few are left for the last."""
+def stretch(start: int, end: int, most: int, limit: int) -> int:
+    """How many tokens to read next of those from `start` to `end`: no few now, and no few left for the last.
+
+    Args:
+        start: where to read on.
+        end: of the prompt.
+        most: so many are wanted at once; a few more where less than twice `MANY_TOKENS` are left.
+        limit: never more than these.
+    """
     left = end - start
     if left <= most or left - most >= MANY_TOKENS:
         return min(left, most)
+    if left < 2 * MANY_TOKENS and left <= limit:
+        return left
     return max(1, left - MANY_TOKENS)
 
 
-def _common(held: Tokens[int], prompt: list[int]) -> int:
+def common(held: Tokens[int], prompt: Tokens[int]) -> int:
     """How many tokens both begin with; whole stretches are compared at once."""
     shorter = min(len(held), len(prompt))
     for start in range(0, shorter, _STRETCH):

@@ -1,14 +1,16 @@
 """From one token of an answer to the logits of the next: one by one, or several at once where text repeats.
 
-Computing a few tokens at once costs less than one after the other. Where the answer repeats what stands
-in the prompt or the answer, what came there is computed along as a draft, and the sampler chooses at each
-place as it would have: what differs is thrown away, and the answer is the same, token for token.
+Computing a few tokens at once costs less than one after the other. Where a drafter proposes how the answer
+goes on (`govdesk.worker.drafters`), that is computed along, and the sampler chooses at each place as it
+would have: what differs is thrown away, and the answer is the same, token for token.
 
-That holds where the library gives the same logits for a token alone and among others, to the last bit. With
+To the last bit that holds where the library gives the same logits for a token alone and among others. With
 several threads it does not: for one token it cuts attention into as many parts as there are threads, for
-several tokens it does not cut, and the sums round otherwise. So drafts are used while one thread decodes:
-on one processor, or where others keep the rest busy. And it is tried: a token is computed both ways,
-and only where the logits were the same every time, for so many tokens at once, drafts are used.
+several tokens it does not cut, and the sums round otherwise. So where an answer is to come out the same
+again (temperature 0, or a seed that somebody gave), drafts are used only while one thread decodes: on one
+processor, or where others keep the rest busy. And it is tried: a token is computed both ways, and only where
+the logits were the same every time, for so many tokens at once, drafts are used. An answer that is drawn
+anew each time may round as another number of threads does, and there drafts are used with any number.
 """
 
 from __future__ import annotations
@@ -19,15 +21,13 @@ from collections.abc import Callable
 
 from llama_cpp import llama_cpp as lib
 
-from govdesk.worker.lookup import KEY_TOKENS, MOST_FITTING, Lookup
+from govdesk.worker.drafters import LEAST, Drafter
 from govdesk.worker.sequences import OK, Batch, Sequence, Sequences
 
-DRAFTED = (16, 8, 4)
+DRAFTED = (16, 8, LEAST)
 """So many tokens at once. With more (64) the library computes attention in another way again."""
 TRIALS = 3
 """So often the logits must have been the same, alone and among others."""
-_MEMORY = 0.8
-"""How much of the past counts in whether drafts pay."""
 
 
 class Steps:
@@ -73,7 +73,7 @@ class Trials:
 
 
 class DraftedSteps(Steps):
-    """Several tokens at once where the text repeats, as long as that pays.
+    """Several tokens at once where somebody proposes them.
 
     Args:
         context: the library's.
@@ -83,6 +83,8 @@ class DraftedSteps(Steps):
         context_tokens: what fits.
         trials: what is known of this model.
         threads: with how many it is decoded now.
+        drafters: the first that proposes something is taken.
+        exact: the answer is to be the same as without drafts, to the last token.
         clock: seconds.
     """
 
@@ -95,7 +97,10 @@ class DraftedSteps(Steps):
         context_tokens: int,
         trials: Trials,
         threads: Callable[[], int],
+        drafters: tuple[Drafter, ...],
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        exact: bool = True,
     ) -> None:
         super().__init__(sequences, sequence)
         self._context = context
@@ -104,22 +109,24 @@ class DraftedSteps(Steps):
         self._context_tokens = context_tokens
         self._trials = trials
         self._threads = threads
+        self._exact = exact
         self._clock = clock
         self._batch = Batch(1 + max(DRAFTED))
-        self._lookup = Lookup(sequence.tokens)
+        self._drafters = drafters
+        self._drafter = drafters[0]
         self._held = len(sequence.tokens)
         """So many tokens of the sequence are the text; drafts that nobody chose yet come after them."""
         self._left: list[int] = []
         self._hits = 0
         self._alone_seconds = 0.0
         self._batch_seconds = 0.0
-        self._gain = 0.0
-        self._need = KEY_TOKENS
-        """So many tokens have to fit before a draft is tried."""
+        """What the last draft cost, its making included."""
+        self._draft_seconds = 0.0
 
     def go_on(self, token: int) -> int:
         """As `Steps.go_on`; nothing is computed for a token that was drafted."""
-        self._lookup.add(token)
+        for drafter in self._drafters:
+            drafter.add(token)
         if self._left:
             if token == self._left[0]:
                 del self._left[0]
@@ -133,7 +140,7 @@ class DraftedSteps(Steps):
         draft = self._draft()
         if not draft:
             return self._alone(token)
-        if self._trials.passed(len(draft)):
+        if not self._exact or self._trials.passed(len(draft)):
             return self._together(token, draft)
         return self._try(token, draft)
 
@@ -159,7 +166,7 @@ class DraftedSteps(Steps):
         if result != OK:
             self._held = len(self._sequence.tokens)
             return result
-        self._batch_seconds = self._clock() - started
+        self._batch_seconds = self._draft_seconds + self._clock() - started
         self._held += 1
         self._left, self._hits, self.index = draft, 0, 0
         return OK
@@ -188,25 +195,23 @@ class DraftedSteps(Steps):
         return self._alone(token)
 
     def _draft(self) -> list[int]:
-        fitting = self._lookup.fitting()
-        if fitting < self._need or self._threads() != 1:
+        most = self._context_tokens - self._held - 1
+        if most < LEAST or (self._exact and self._threads() != 1):
             return []
-        most = min(max(fitting, min(DRAFTED)), self._context_tokens - self._held - 1)
-        draft = self._lookup.draft(max(most, 0))
-        for size in DRAFTED:
-            if size <= len(draft) and not self._trials.failed(size):
-                return draft[:size]
+        for drafter in self._drafters:
+            started = self._clock()
+            draft = drafter.draft(min(most, max(DRAFTED)))
+            for size in DRAFTED:
+                if size <= len(draft) and not (self._exact and self._trials.failed(size)):
+                    self._drafter, self._draft_seconds = drafter, self._clock() - started
+                    return draft[:size]
         return []
 
     def _judge(self) -> None:
-        """Tokens won against time spent; where drafts do not pay, more has to fit before the next one."""
+        """Tokens won against time spent."""
         cost = self._batch_seconds / self._alone_seconds if self._alone_seconds else 1.0
         self._batch_seconds = 0.0
-        self._gain = _MEMORY * self._gain + (1 + self._hits - cost)
-        if self._gain < 0.0:
-            self._need, self._gain = min(MOST_FITTING, 2 * self._need), 0.0
-        elif self._hits:
-            self._need = max(KEY_TOKENS, self._need // 2)
+        self._drafter.judge(1 + self._hits - cost, self._hits)
 
     def _drop(self) -> None:
         self._left = []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from govdesk import config
-from govdesk.inference import threads
+from govdesk.inference import processor, threads
 from govdesk.inference.plan import USUAL_CONTEXT_TOKENS
 from govdesk.process import environment
 from tests.bench.figures import Figures
@@ -39,7 +39,12 @@ class Peer:
     """A loop of `peers.py` in its own process: our library's with the worker's own environment."""
 
     def __init__(self, name: str, python: Path | str = sys.executable) -> None:
-        arguments = [name, str(MODEL), str(threads.suitable()), str(USUAL_CONTEXT_TOKENS)]
+        arguments = [
+            name,
+            str(MODEL),
+            str(threads.choose(processor.read()).decode),
+            str(USUAL_CONTEXT_TOKENS),
+        ]
         self.name = name
         own = python == sys.executable
         self._process = subprocess.Popen(
@@ -122,7 +127,11 @@ def measure(figures: Figures, rounds: int, tokens: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         line = WholeLine(Path(folder))
         viewed = Viewed(line)
-        contenders = [_peer("bare"), Contender("line", line.answer, line.read, None, line.close)]
+        contenders = [
+            _peer("bare"),
+            _peer("bare-own"),
+            Contender("line", line.answer, line.read, None, line.close),
+        ]
         contenders += [Contender("line+view", viewed.answer, None, None, viewed.close), _peer("high-level")]
         contenders += _others(figures)
         try:
@@ -181,7 +190,7 @@ def _reading(figures: Figures, contenders: Sequence[Contender], rounds: int) -> 
 def _ratios(figures: Figures, what: str, seen: dict[str, list[float]]) -> None:
     """Each contender over the bare loop, and the line over each package, pair by pair."""
     pairs = [(name, "bare") for name in seen if name != "bare"]
-    pairs += [("line", name) for name in ("high-level", "xllamacpp", "gpt4all") if name in seen]
+    pairs += [("line", name) for name in ("bare-own", "high-level", "xllamacpp", "gpt4all") if name in seen]
     for mine, theirs in pairs:
         ratios = [a / b for a, b in zip(seen[mine], seen[theirs], strict=True)]
         figures.spread(f"{what}.{mine}/{theirs}", ratios, "ratio, pair by pair")

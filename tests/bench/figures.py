@@ -19,6 +19,7 @@ class Figures:
     def __init__(self, machine: Mapping[str, str] | None = None) -> None:
         self._machine = dict(machine or {})
         self._values: dict[str, tuple[float, str]] = {}
+        self._shown: set[str] = set()
         self._prefix = ""
 
     @contextlib.contextmanager
@@ -40,10 +41,14 @@ class Figures:
         self.add(f"{name}.min", min(values), unit)
         self.add(f"{name}.max", max(values), unit)
 
-    def __str__(self) -> str:
-        width = max((len(name) for name in self._values), default=0)
-        lines = [f"{name:{width}}  {value:12.3f}  {unit}" for name, (value, unit) in self._values.items()]
-        return "\n".join(lines)
+    def show(self, path: Path) -> None:
+        """Print what was added since the last time, and write all of it: a bench that is ended keeps what it has."""
+        new = {name: found for name, found in self._values.items() if name not in self._shown}
+        width = max((len(name) for name in new), default=0)
+        for name, (value, unit) in new.items():
+            print(f"{name:{width}}  {value:12.3f}  {unit}", flush=True)
+        self._shown |= new.keys()
+        self.write(path)
 
     def write(self, path: Path) -> None:
         """As JSON: `machine` (name → words) and `figures` (name → value, unit)."""

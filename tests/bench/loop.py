@@ -67,6 +67,7 @@ def main(model: str, threads: int, batch_threads: int, context: int, micro_batch
     lib.llama_backend_init()
     parameters = lib.llama_model_default_params()
     parameters.n_gpu_layers = 0
+    parameters.load_mode = lib.LLAMA_LOAD_MODE_NONE  # as the worker does where there is room
     loaded = lib.llama_model_load_from_file(model.encode(), parameters)
     settings = lib.llama_context_default_params()
     settings.n_ctx, settings.n_batch, settings.n_ubatch = context, max(CHUNK_TOKENS, micro_batch), micro_batch

@@ -1,6 +1,7 @@
 """The loops GovDesk is measured against, each in a process of its own that waits for its turn.
 
 `bare`: the same library, settings, prompt tokens and sampler in the shortest loop there is: the limit.
+`bare-own`: the same with weights in its own memory, as the worker has them where there is room.
 `high-level`: llama-cpp-python's own chat streaming: what a Python application would use.
 `xllamacpp`, `gpt4all`: packages that a user would take instead, as they come (`make peers`).
 
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 PROMPT = "Write a long and detailed story about a harbour town and its people."
@@ -36,7 +38,7 @@ def long_prompt(tokens: int, salt: str) -> str:
     return f"{salt}. {_SENTENCE * (tokens // _SENTENCE_TOKENS)}What is this about?"
 
 
-def bare(model: str, threads: int, context: int) -> None:
+def bare(model: str, threads: int, context: int, *, own: bool = False) -> None:
     """The limit: nothing per token but decode, sample, end of generation, the token's bytes."""
     from llama_cpp import llama_cpp as lib
 
@@ -47,6 +49,8 @@ def bare(model: str, threads: int, context: int) -> None:
     lib.llama_backend_init()
     parameters = lib.llama_model_default_params()
     parameters.n_gpu_layers = 0
+    if own:
+        parameters.load_mode = lib.LLAMA_LOAD_MODE_NONE
     loaded = lib.llama_model_load_from_file(model.encode(), parameters)
     settings = lib.llama_context_default_params()
     settings.n_ctx, settings.n_batch, settings.n_ubatch = context, BATCH_TOKENS, BATCH_TOKENS
@@ -235,5 +239,11 @@ def _serve_calls(answer: Callable[[str, int, Callable[[str], None]], None]) -> N
 
 
 if __name__ == "__main__":
-    loops = {"bare": bare, "high-level": high_level, "xllamacpp": xllamacpp, "gpt4all": gpt4all}
+    loops = {
+        "bare": bare,
+        "bare-own": partial(bare, own=True),
+        "high-level": high_level,
+        "xllamacpp": xllamacpp,
+        "gpt4all": gpt4all,
+    }
     loops[sys.argv[1]](sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

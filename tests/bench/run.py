@@ -67,16 +67,16 @@ def main() -> int:
         print(f"{name:10} {words}")
     print(f"{'rounds':10} {parsed.rounds}, of {parsed.tokens} tokens", flush=True)
     figures = Figures(found)
+    target = config.CHECKOUT / "build" / "bench.json"
     for name in parsed.only:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         _SECTIONS[name](figures, parsed.rounds, parsed.tokens)
+        figures.show(target)
         if parsed.busy and name not in _BOTH_BY_ITSELF:
             print(f"measuring {name}, busy …", file=sys.stderr, flush=True)
             with figures.under("busy."), busy.every_processor():
                 _SECTIONS[name](figures, parsed.rounds, parsed.tokens)
-    print(figures)
-    target = config.CHECKOUT / "build" / "bench.json"
-    figures.write(target)
+            figures.show(target)
     print(f"written to {target}")
     return 0
 

@@ -1,6 +1,7 @@
 """GovDesk's own choice of threads beside every setting that a hand would try, idle and with every core busy.
 
-The hand's settings run in the barest loop; GovDesk's choice is its real worker, asked by its supervisor.
+The hand's settings run in the barest loop, with weights and large pages as the worker has them; GovDesk's choice is
+its real worker, asked by its supervisor.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class GovDesk:
 def measure(figures: Figures, rounds: int, tokens: int) -> None:
     """All settings in turn, `rounds` times, each round beginning with another one: idle, then busy."""
     cores = processor.read().cores
-    clean = {"PATH": os.environ["PATH"]}
+    clean = {"PATH": os.environ["PATH"], "GLIBC_TUNABLES": environment.LARGE_PAGES}
     loops = {"one": Loop(clean, threads=1), "library-default": Loop(clean, threads=cores)}
     loops["passive"] = Loop({**clean, "OMP_WAIT_POLICY": "passive"}, threads=cores)
     counts = sorted({cores} if cores <= 2 else {max(2, cores // 2), cores - 1, cores})

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel
 
-from govdesk.domain.models import ModelState, RefusedLine
+from govdesk.domain.models import ModelState, RefusedLine, Which
 from govdesk.errors import ModelError
 from govdesk.gui import dialogs
 from govdesk.gui.model_dialogs import ImportDialog
@@ -177,7 +177,7 @@ def test_a_check_that_finds_damage_says_which_file(qtbot, opened, desk):
     page.verify_button.click()
     qtbot.waitUntil(lambda: not page.working)
     settle(qtbot, window)
-    assert "is damaged: /models/x.gguf" in page.progress_words.text()
+    assert ", is damaged: /models/x.gguf" in page.progress_words.text()
 
 
 def test_what_a_manifest_says_is_plain_text_with_nothing_hidden(qtbot, opened, desk):
@@ -227,3 +227,30 @@ def test_a_new_conversation_leaves_the_page(qtbot, opened):
     window.workspace.new()
     assert not window.workspace.showing_models
     assert window.workspace.title.text() == "New conversation"
+
+
+def test_of_two_versions_the_row_is_meant_in_words_and_in_deed(qtbot, opened, desk):
+    desk.models.lines = [
+        model_line(
+            "big", version=version, title="Big", imported=True, chosen=version == 9, digest=2 * hex_ * 48
+        )
+        for version, hex_ in ((10, "a"), (9, "b"))
+    ]
+    window, page = opened()
+    for row, version in ((0, 10), (1, 9)):
+        page.list.setCurrentRow(row)
+        settle(qtbot, window)
+        page.verify_button.click()
+        qtbot.waitUntil(lambda: not page.working)
+        settle(qtbot, window)
+        assert desk.models.asked[-1] == Which("big", version, True)
+        assert f"Big, version {version}: every file" in page.progress_words.text()
+    page.list.setCurrentRow(0)
+    page.remove_button.click()
+    dialog = next(d for d in window.findChildren(dialogs.MarkedDialog) if d.isVisible())
+    assert "Big, version 10" in [one.text() for one in dialog.findChildren(QLabel)]
+    dialog.accept()
+    qtbot.waitUntil(lambda: page.list.count() == 1)
+    assert desk.models.asked[-1] == Which("big", 10, True)
+    assert "Big, version 10, was removed" in page.progress_words.text()
+    assert "version 9" in page.list.item(0).text()

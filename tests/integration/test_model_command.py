@@ -67,7 +67,12 @@ def test_import_list_show_verify_remove(home: Path, medium: Path) -> None:
     assert "came with GovDesk" in refused.stderr
     assert outcomes(home, "model.remove") == [("intent", NAME, None), ("success", NAME, None)]
     assert outcomes(home, "model.refuse") == [("failure", NAME, "model.shipped")]
-    assert [one[0] for one in outcomes(home, "model.verify")] == ["intent", "success"] * 2
+    assert outcomes(home, "model.verify") == [
+        ("intent", NAME, None),
+        ("success", NAME, None),
+        ("intent", NAME, None),
+        ("failure", NAME, "model.digest"),
+    ]
 
 
 def test_what_is_refused_says_why_and_is_on_record(home: Path, medium: Path) -> None:

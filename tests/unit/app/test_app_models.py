@@ -10,10 +10,19 @@ from govdesk import config
 from govdesk.app import models
 from govdesk.app.rules import load_policy
 from govdesk.config import Profile
-from govdesk.domain.ids import RecordSeq
+from govdesk.domain.frames import LoadModel, Timing, Tuned
+from govdesk.domain.ids import ModelDigest, RecordSeq
+from govdesk.domain.models import Checked, Which
 from govdesk.domain.record import Entry, Event
+from govdesk.domain.turn import ModelInfo
 from govdesk.errors import AuditClosedError, GovDeskError, ModelError, UsageError
+from govdesk.inference import fit, machine_memory, plan, processor
+from govdesk.inference.gguf import GgufFacts
+from govdesk.inference.machine_memory import MachineMemory
+from govdesk.inference.tuning import Tunings
+from govdesk.inference.worker_line import LoadedModel
 from tests.packages import Medium, one
+from tests.worker_memory import facts_of
 
 DEVELOPMENT = (config.CHECKOUT / "installer" / "development" / "signing.key").read_text()
 
@@ -43,7 +52,8 @@ class Bench:
         self.log, self.policy = Log(), load_policy()[0]
         self.profile = Profile(folder / "home")
         self.used = ""
-        self.shelf = models.shelf(self.profile, self.policy)
+        self.held: LoadedModel | None = None
+        self.shelf = models.shelf(self.profile, self.policy, lambda: self.held)
         self.models = models.RecordedModels(self.shelf, self.log, self.policy, lambda: self.used)  # type: ignore[arg-type]
         self.medium = Medium(folder / "medium", private=DEVELOPMENT).write()
 
@@ -83,9 +93,9 @@ def test_without_a_log_nothing_is_copied_read_or_removed(bench: Bench) -> None:
     with pytest.raises(AuditClosedError):
         bench.models.import_model(str(other.folder), lambda _: None, lambda: False)
     with pytest.raises(AuditClosedError):
-        bench.models.verify_model("tiny", lambda _: None, lambda: False)
+        bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
     with pytest.raises(AuditClosedError):
-        bench.models.remove_model("tiny")
+        bench.models.remove_model(Which("tiny"))
     assert sorted(path.name for path in bench.profile.models.iterdir()) == ["tiny-1"]
     assert own.exists()
 
@@ -122,22 +132,40 @@ def test_what_is_in_use_is_not_removed_and_the_rest_is(bench: Bench) -> None:
     bench.bring()
     bench.used = bench.medium.digest()
     with pytest.raises(ModelError) as caught:
-        bench.models.remove_model("tiny")
+        bench.models.remove_model(Which("tiny"))
     assert caught.value.code == "model.in-use"
     bench.used = ""
-    removed = bench.models.remove_model("tiny")
+    removed = bench.models.remove_model(Which("tiny"))
     assert removed.size_bytes > len(bench.medium.variants["F16"][0])
     assert [event for event, *_ in bench.log.said[2:]] == ["model.refuse", "model.remove", "model.remove"]
     with pytest.raises(UsageError):
-        bench.models.remove_model("tiny")
+        bench.models.remove_model(Which("tiny"))
 
 
-def test_verifying_is_on_record_whatever_it_finds(bench: Bench) -> None:
+def test_a_check_is_on_record_with_what_it_found(bench: Bench) -> None:
+    bench.medium.variants = {"F16": one(1), "F32": one(2), "BF16": one(3)}
+    bench.medium.write()
+    bench.medium.file("BF16").unlink()
     bench.bring()
-    (bench.profile.models / "tiny-1" / bench.medium.file().name).write_bytes(b"x")
-    (found,) = bench.models.verify_model("tiny", lambda _: None, lambda: False)
-    assert not found.sound
-    assert [e.event for e in bench.log.entries[2:]] == [Event.MODEL_VERIFY] * 2
+
+    def check() -> tuple[Checked, Entry]:
+        checked = bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
+        intent, end = bench.log.entries[-2:]
+        assert (intent.event, intent.outcome, end.event) == (Event.MODEL_VERIFY, "intent", Event.MODEL_VERIFY)
+        assert intent.fields == {"version": 1}
+        return checked, end
+
+    checked, end = check()
+    assert (checked.unsound, checked.not_imported) == (0, ("BF16",))
+    assert (end.outcome, end.fields) == ("success", {"version": 1, "files": 2, "unsound": 0})
+    file = bench.profile.models / "tiny-1" / bench.medium.file("F32").name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    checked, end = check()
+    assert [one.sound for one in checked.files] == [True, False]
+    assert end.outcome == "failure"
+    assert end.fields == {"version": 1, "files": 2, "unsound": 1, "code": "model.digest"}
 
 
 def test_the_list_says_whether_it_fits_this_machine(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +176,89 @@ def test_the_list_says_whether_it_fits_this_machine(bench: Bench, monkeypatch: p
     class Small:
         total_bytes, free_bytes = 2**20, 2**20
 
-    monkeypatch.setattr(models.machine_memory, "read", Small)
+    monkeypatch.setattr(machine_memory, "read", Small)
     (line,) = [line for line in bench.models.models().models if line.imported]
     assert line.fit_words.startswith("will not fit: needs ")
+
+
+def test_of_two_versions_the_one_that_is_meant_is_checked_and_removed_and_on_record(bench: Bench) -> None:
+    """As texts, version 10 comes before version 9."""
+    bench.medium.version = 9
+    bench.medium.write()
+    bench.bring()
+    newer = Medium(
+        bench.medium.folder.with_name("newer"), {"F16": one(5)}, version=10, private=DEVELOPMENT
+    ).write()
+    bench.models.import_model(str(newer.folder), lambda _: None, lambda: False)
+    bench.log.entries.clear()
+    with pytest.raises(UsageError):
+        bench.models.verify_model(Which("tiny"), lambda _: None, lambda: False)
+    with pytest.raises(UsageError):
+        bench.models.remove_model(Which("tiny"))
+    assert bench.log.entries == [], "nothing was begun, and what was typed is not for the log"
+    for version, digest in ((9, bench.medium.digest()), (10, newer.digest())):
+        checked = bench.models.verify_model(Which("tiny", version), lambda _: None, lambda: False)
+        assert checked.version == version
+        assert f"tiny-{version}/" in checked.files[0].file
+        assert bench.log.entries[-1].model == digest
+        assert bench.log.entries[-1].fields["version"] == version
+    bench.used = bench.medium.digest()
+    removed = bench.models.remove_model(Which("tiny", 10, imported=True))
+    assert removed.version == 10
+    assert [(e.fields["version"], e.model) for e in bench.log.entries[-2:]] == [(10, newer.digest())] * 2
+    assert [path.name for path in bench.profile.models.iterdir()] == ["tiny-9"]
+
+
+EMBEDDED = "smollm2-135m-instruct"
+
+
+def _said(bench: Bench) -> str:
+    (line,) = [line for line in bench.models.models().models if line.name == EMBEDDED]
+    return line.fit_words
+
+
+def _embedded() -> tuple[ModelInfo, GgufFacts]:
+    """As it is loaded."""
+    (path,) = config.MODELS.glob(f"{EMBEDDED}.gguf")
+    (line,) = [line for line in models.shelf(Profile(path.parent), load_policy()[0]).models().models
+               if line.name == EMBEDDED]  # fmt: skip
+    return ModelInfo("m", ModelDigest(line.digest), 4096), facts_of(path)
+
+
+def test_a_model_is_called_slow_by_what_was_measured_of_another_one_here(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_memory, "read", lambda: MachineMemory(64 * 2**30, 32 * 2**30))
+    assert _said(bench) == "fits"
+    work = fit.work_per_token(_embedded()[1])
+    bench.profile.create()
+    tunings = Tunings(bench.profile.tuning, processor.read())
+    order = tunings.order("t")
+    slow = 1_000_000 // 9  # microseconds for a token of a model three times as large
+    timings = tuple(
+        Timing(reading=reading, threads=order.threads[0], token_microseconds=slow)
+        for reading in (False, True)
+    )
+    tuned = Tuned(turn="t", timings=timings, complete=True, others_percent=0)
+    assert tunings.keep(ModelDigest("ee" * 48), tuned, order, work / 3, 1)
+    assert _said(bench) == "slow: about 3 tokens/s"
+    info, facts = _embedded()
+    bench.held = LoadedModel(info, LoadModel(context_tokens=4096, threads=1), "", facts)
+    assert _said(bench) == "loaded; slow: about 3 tokens/s"
+
+
+def test_what_is_loaded_is_called_so_and_others_get_what_it_gives_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, facts = _embedded()
+    order = LoadModel(context_tokens=4096, threads=1)
+    gives = fit.memory(facts, plan.loaded_as(order), plan.machine().repacked).loaded
+    monkeypatch.setattr(machine_memory, "read", lambda: MachineMemory(64 * 2**30, gives // 2))
+    assert _said(bench).startswith("will not fit now: needs ")
+    bench.held = LoadedModel(info, order, "", facts)
+    assert _said(bench) == "loaded"
+    bench.held = LoadedModel(ModelInfo("another", ModelDigest("ee" * 48), 4096), order, "", facts)
+    assert _said(bench) == "fits"
+    on_card = LoadModel(context_tokens=4096, threads=1, devices=("card",), device_layers=(30,))
+    bench.held = LoadedModel(ModelInfo("another", ModelDigest("ee" * 48), 4096), on_card, "", facts)
+    assert _said(bench).startswith("will not fit now: needs ")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.domain.models import ImportProgress, ModelState
+from govdesk.domain.models import ImportProgress, ModelState, Which
 from govdesk.errors import DiskFullError, GovDeskError, UnreadableError, UsageError
-from govdesk.inference import importing, staging
+from govdesk.inference import importing, installed, staging
 from govdesk.inference.importing import ImportStopped, import_package
 from govdesk.inference.media import MAX_ENTRIES, Package
 from govdesk.inference.shelf import Shelf
@@ -129,7 +129,7 @@ class TestVersions:
         old = Medium(tmp_path / "old", {"F16": one(5)}, version=2).write()
         here = shelf(own, new.digest(), old.digest())
         bring(new, here)
-        here.remove(here.removable("tiny", ""))
+        installed.remove(here.removable(Which("tiny"), ""))
         error = refused(lambda: bring(old, here))
         assert error.code == "model.older"
         assert "version 2; version 3 was here before" in error.explain()
@@ -307,7 +307,7 @@ class TestRefused:
         ).write()
         here = shelf(own, medium.digest())
         bring(medium, here)
-        details = here.model_details("tiny")
+        details = here.model_details(Which("tiny"))
         assert details.template_as_signed
         assert details.manifest_template == own_template
         assert details.untrusted_file_template not in {None, own_template}
@@ -342,17 +342,17 @@ class TestRemoving:
         here = shelf(own, medium.digest())
         bring(medium, here)
         bring(other, here)
-        here.remove(here.removable("tiny", ""))
+        installed.remove(here.removable(Which("tiny"), ""))
         assert {name.split("/")[0] for name in visible(own)} == {"other-1"}
 
     def test_what_is_in_use_shipped_or_unknown_stays(self, medium: Medium, own: Path) -> None:
         here = shelf(own, medium.digest())
         bring(medium, here)
-        assert refused(lambda: here.removable("tiny", medium.digest())).code == "model.in-use"
+        assert refused(lambda: here.removable(Which("tiny"), medium.digest())).code == "model.in-use"
         shipped = shelf(own.with_name("none"), medium.digest(), shipped=medium.folder)
-        assert refused(lambda: shipped.removable("tiny", "")).code == "model.shipped"
+        assert refused(lambda: shipped.removable(Which("tiny"), "")).code == "model.shipped"
         with pytest.raises(UsageError):
-            here.removable("nothing", "")
+            here.removable(Which("nothing"), "")
 
     def test_a_removal_that_was_cut_off_is_finished_by_the_next_import(
         self, medium: Medium, own: Path
@@ -367,16 +367,16 @@ class TestRemoving:
 def test_verifying_finds_the_one_bit(medium: Medium, own: Path) -> None:
     here = shelf(own, medium.digest())
     bring(medium, here)
-    assert [file.sound for file in here.verify("tiny", lambda _: None, lambda: False)] == [True]
+    assert [file.sound for file in here.verify(Which("tiny"), lambda _: None, lambda: False).files] == [True]
     file = own / "tiny-1" / medium.file().name
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    (found,) = here.verify("tiny", lambda _: None, lambda: False)
+    (found,) = here.verify(Which("tiny"), lambda _: None, lambda: False).files
     assert not found.sound
     assert "not have the bytes that were signed" in found.why
     with pytest.raises(ImportStopped):
-        here.verify("tiny", lambda _: None, lambda: True)
-    assert isinstance(refused(lambda: here.verify("none", lambda _: None, lambda: False)), UsageError)
+        here.verify(Which("tiny"), lambda _: None, lambda: True)
+    assert isinstance(refused(lambda: here.verify(Which("none"), lambda _: None, lambda: False)), UsageError)
     file.write_bytes(content[:-1])
     assert here.models().models[0].state is ModelState.DAMAGED

@@ -28,7 +28,7 @@ from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Reading, Role, Sampling
 from govdesk.errors import AuditClosedError, GovDeskError, WallError, WorkerError
-from govdesk.inference import supervisor as module
+from govdesk.inference import patience
 from govdesk.inference.supervisor import Supervisor
 from govdesk.process.channel import Channel
 from tests.unit.inference.workers import PROBES, ScriptedBroker, Worker, done, good, small_model
@@ -52,7 +52,8 @@ class Line:
         self.records: list[Entry] = []
         self.fails_at: Event | None = None
         model = small_model(folder)
-        self.supervisor = Supervisor(self.broker, lambda: model, self.record, _require_closed)
+        self.find_model = lambda: model
+        self.supervisor = Supervisor(self.broker, self.find_model, self.record, _require_closed)
 
     def record(self, entry: Entry) -> RecordSeq:
         if entry.event is self.fails_at:
@@ -128,6 +129,15 @@ def _progress_past_the_context(worker: Worker, turn: str) -> None:
     worker.send(PromptProgress(turn=turn, done_tokens=0, total_tokens=65))
 
 
+def _more_threads_than_there_are(worker: Worker, turn: str) -> None:
+    worker.send(PromptProgress(turn=turn, done_tokens=0, total_tokens=4, threads=3, most_threads=2))
+
+
+def _no_threads_of_some(worker: Worker, turn: str) -> None:
+    worker.read(turn)
+    worker.send(msgspec.structs.replace(done(turn, answer=0), most_threads=2))
+
+
 def _progress_that_moves_its_goal(worker: Worker, turn: str) -> None:
     worker.send(PromptProgress(turn=turn, done_tokens=0, total_tokens=4))
     worker.send(PromptProgress(turn=turn, done_tokens=5, total_tokens=5))
@@ -193,7 +203,7 @@ GARBAGE = [value for name, value in sorted(globals().items()) if name.startswith
     "piece_before_reading", "done_before_reading", "progress_after_piece", "progress_that_stands_still",
     "progress_past_the_context", "progress_that_moves_its_goal", "loads_again", "unknown_reason",
     "counts_past_every_record", "counts_past_the_context", "counts_past_the_limit", "pieces_without_end",
-    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer",
+    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer", "more_threads_than_there_are", "no_threads_of_some",
 }]  # fmt: skip
 
 
@@ -218,7 +228,7 @@ def test_garbage_is_explained_and_the_next_turn_works(
 
 
 def test_there_are_enough_kinds_of_garbage() -> None:
-    assert len(GARBAGE) == 22
+    assert len(GARBAGE) == 24
 
 
 @pytest.mark.parametrize(
@@ -254,7 +264,7 @@ def test_silence_is_explained_and_the_next_turn_works(
 
     line = Line(tmp_path, script)
     line.supervisor.model()
-    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 0.2)
     with pytest.raises(WorkerError) as caught:
         line.ask()
     assert caught.value.code == "worker.hung"
@@ -310,7 +320,7 @@ def test_a_cancelled_worker_that_goes_on_is_stopped_and_the_next_turn_works(
             time.sleep(0.05)
         worker.send(PromptProgress(turn=turn, done_tokens=40, total_tokens=40), done(turn, answer=0))
 
-    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.2)
     line = Line(tmp_path, script)
     with pytest.raises(WorkerError) as caught:
         for _ in line.supervisor.answer(TurnId("t"), HISTORY, LIMIT):
@@ -327,7 +337,7 @@ def test_a_cancel_before_the_consumer_goes_away_does_not_touch_the_next_turn(
         worker.read(worker.order().turn)
         worker.until_closed()
 
-    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.1)
     line = Line(tmp_path, script)
     events = line.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
     next(events)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from govdesk.worker.drafters import ByLookup, ByModel
+
 # In a process of its own: the library's threads and limits are no part of the tests' process.
 _ENGINE = r"""
 import os, sys
@@ -116,6 +118,24 @@ assert many == few and not e._trials._same
     )
 
 
+def test_an_answer_that_need_not_come_again_is_drafted_with_several_threads(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+steps.DraftedSteps._judge = lambda self: setattr(self, "_batch_seconds", 0.0)  # whether it pays or not
+drawn = dict(temperature=0.05, max_tokens=100)
+(_, done), few = ask(REPEATING[0], repeats=False, **drawn)
+assert few < 0.7 * done.answer_tokens and not e._trials._same, (few, done)
+(_, done), many = ask(REPEATING[0], repeats=True, **drawn)
+assert many >= done.answer_tokens - 1
+(_, done), many = ask(REPEATING[0], repeats=False, max_tokens=100)  # temperature 0 always comes again
+assert many >= done.answer_tokens - 1
+""",
+        threads=2,
+    )
+
+
 def test_where_the_library_computes_otherwise_nothing_is_drafted(isolated, model_file) -> None:
     _run(
         isolated,
@@ -132,21 +152,53 @@ assert many == few
     )
 
 
-def test_drafts_that_do_not_pay_need_more_to_fit_and_come_back(isolated, model_file) -> None:
-    _run(
-        isolated,
-        model_file,
-        """
-one = e._sequences.begin("c", (1, 2, 3))
-made = steps.DraftedSteps(e._context, e._sequences, one, e._vocabulary.size, 1024, e._trials, lambda: 1)
-def judged(hits, cost):
-    made._alone_seconds, made._batch_seconds, made._hits = 1.0, cost, hits
-    made._judge()
-    return made._need
-assert [judged(0, 3.0) for _ in range(5)] == [6, 12, 24, 32, 32]
-assert [judged(16, 5.0) for _ in range(5)] == [16, 8, 4, 3, 3]
-""",
-    )
+def test_drafts_that_do_not_pay_need_more_to_fit_and_come_back() -> None:
+    drafter = ByLookup([1, 2, 3])
+
+    def judged(hits: int, cost: float) -> int:
+        drafter.judge(1 + hits - cost, hits)
+        return drafter.need
+
+    assert [judged(0, 3.0) for _ in range(5)] == [6, 12, 24, 32, 32]
+    assert [judged(16, 5.0) for _ in range(5)] == [16, 8, 4, 3, 3]
+
+
+class Proposing:
+    """A small model that always has something to say."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def begin(self, text: list[int]) -> None:
+        pass
+
+    def propose(self, text: list[int], most: int) -> list[int]:
+        self.asked += 1
+        return [text[-1]] * most
+
+
+def test_a_small_model_that_does_not_pay_rests_longer_each_time() -> None:
+    model = Proposing()
+    drafter = ByModel(model, [1, 2, 3])  # type: ignore[arg-type]
+
+    def tokens_until_it_proposes() -> int:
+        for count in range(10_000):
+            drafter.add(4)
+            if drafter.draft(16):
+                return count
+        raise AssertionError("it never comes back")
+
+    assert tokens_until_it_proposes() == 0
+    rests = []
+    for _ in range(9):
+        drafter.judge(-1.0, 0)
+        rests.append(tokens_until_it_proposes())
+    assert rests == [8, 16, 32, 64, 128, 256, 512, 512, 512] and model.asked == 10
+    for _ in range(7):
+        drafter.judge(3.0, 4)
+        assert tokens_until_it_proposes() == 0
+    drafter.judge(-100.0, 0)
+    assert tokens_until_it_proposes() <= 8
 
 
 def test_no_token_costs_more_calls_than_an_earlier_one(isolated, model_file) -> None:
