@@ -184,7 +184,9 @@ class SessionDesk:
     def runs_on(self) -> str:
         """What the model computes on, in words."""
         tuned = self._tunings.threads(ModelDigest(self._digest_in_use()))
-        return graphics_words.runs_on(self._graphics, tuned.threads if tuned else threads.choose(self._tunings.processor).decode)
+        return graphics_words.runs_on(
+            self._graphics, tuned.threads if tuned else threads.choose(self._tunings.processor).decode
+        )
 
     def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
