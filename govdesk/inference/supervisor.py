@@ -31,7 +31,7 @@ from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
-from govdesk.inference import patience, reading, words
+from govdesk.inference import reading, words
 from govdesk.inference.answer import GarbageError, Hearing
 from govdesk.inference.computing import Computing
 from govdesk.inference.gguf import GgufFacts
@@ -126,7 +126,7 @@ class Supervisor:
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling, conversation: str
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         info, line = self._ready()
-        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens, lambda: line.cancelled)
         repetition, loop = Repetition(), False
         ended = False
         try:
@@ -134,13 +134,13 @@ class Supervisor:
                 line.order(_generate(turn, history, sampling, conversation))
                 while not ended:
                     with line.judged():
-                        event = hearing.hear(line.next(patience.SILENCE_SECONDS))
+                        event = hearing.hear(line.next(line.silence_seconds))
                     ended = isinstance(event, Stopped | AnswerFailed)
                     if isinstance(event, AnswerFailed):
                         raise words.answer_failed(event)
                     if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
                         loop = True
-                        self.cancel()
+                        line.cancel(reading=False)
                     if isinstance(event, Stopped) and loop and event.reason == "cancelled":
                         event = Stopped("loop", event.usage)
                     yield event
