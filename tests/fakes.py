@@ -200,6 +200,8 @@ class Script:
     wait_before: threading.Event | None = None
     held: int = 0
     too_long: TooLong | None = None
+    stopped_early: bool = False
+    threads: tuple[int, int] = (0, 0)
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
     left_out: tuple[OldTurn, ...] = ()
@@ -259,6 +261,12 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.stopped_early:
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.CANCELLED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), code="cancelled",
+            )  # fmt: skip
+            return
         if script.too_long is not None:
             yield script.too_long
             yield Ended(
@@ -281,7 +289,7 @@ class FakeChat:
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
-                yield Reading(done, total)
+                yield Reading(done, total, *script.threads)
             for part in script.thinking:
                 if self._cancel.is_set():
                     break
@@ -302,7 +310,7 @@ class FakeChat:
             if self._cancel.is_set():
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
-                usage = Usage(40, 40, 20, 0.4, 1.0)
+                usage = Usage(40, 40, 20, 0.4, 1.0, *script.threads)
         thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
@@ -501,6 +509,7 @@ class FakeDesk:
         self.unlock_gate: threading.Event | None = None
         self.model_gate: threading.Event | None = None
         self.models = FakeModels()
+        self.where = "the processor with 2 threads: no graphics card that can be used"
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:
@@ -556,6 +565,11 @@ class FakeDesk:
         if self.model_gate is not None:
             self.model_gate.wait(10)
         return MODEL
+
+    @property
+    def runs_on(self) -> str:
+        self._call("runs_on")
+        return self.where
 
     def touch(self) -> bool:
         return self.session.touch()

@@ -20,7 +20,7 @@ from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
-from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Finding
 from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
@@ -29,6 +29,7 @@ from govdesk.errors import AuditClosedError, GovDeskError, KnownError, Unreadabl
 from govdesk.inference import graphics_words, processor
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
+from govdesk.inference.threads import suitable
 from govdesk.inference.tuner import Tuner
 from govdesk.inference.tuning import Tunings
 from govdesk.policy.decisions import Decider
@@ -183,7 +184,8 @@ class SessionDesk:
     @property
     def runs_on(self) -> str:
         """What the model computes on, in words."""
-        return graphics_words.runs_on(self._graphics)
+        tuned = self._tunings.threads(ModelDigest(self._digest_in_use()))
+        return graphics_words.runs_on(self._graphics, tuned.threads if tuned else suitable())
 
     def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""

@@ -25,6 +25,7 @@ Name = Annotated[str, Meta(max_length=64)]
 Digest = Annotated[str, Meta(max_length=96)]
 PieceText = Annotated[str, Meta(min_length=1, max_length=MAX_PIECE_CHARACTERS)]
 Bytes = Annotated[int, Meta(ge=0, le=2**48)]
+Threads = Annotated[int, Meta(ge=0, le=1024)]
 GpuBackend = Literal["", "cuda", "vulkan"]
 """Empty: none, the processor alone."""
 GPU_BACKENDS: tuple[GpuBackend, ...] = ("cuda", "vulkan")
@@ -253,11 +254,13 @@ class LoadFailed(_Frame, frozen=True):
 
 
 class PromptProgress(_Frame, frozen=True):
-    """Prompt tokens read so far."""
+    """Prompt tokens read so far. `threads` of `most_threads` read, when others need the rest; else 0 of 0."""
 
     turn: Name
     done_tokens: Tokens
     total_tokens: Tokens
+    threads: Threads = 0
+    most_threads: Threads = 0
 
 
 class AnswerPiece(_Frame, frozen=True):
@@ -270,13 +273,18 @@ class AnswerPiece(_Frame, frozen=True):
 
 
 class AnswerDone(_Frame, frozen=True):
-    """The answer ended. `reason` is `end`, `length` or `cancelled`."""
+    """The answer ended. `reason` is `end`, `length` or `cancelled`.
+
+    `threads`: the fewest of `most_threads` that it was made with, when others needed the rest; else 0 of 0.
+    """
 
     turn: Name
     reason: Name
     prompt_tokens: Tokens
     read_tokens: Tokens
     answer_tokens: Tokens
+    threads: Threads = 0
+    most_threads: Threads = 0
 
 
 class AnswerFailed(_Frame, frozen=True):

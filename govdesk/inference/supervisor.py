@@ -11,7 +11,6 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -203,14 +202,12 @@ class Supervisor:
         work: Callable[[ModelInfo, Ask], _T],
         *,
         wait_seconds: float,
-        patience_seconds: float,
     ) -> _T | None:
         """Do something with the loaded worker while it does nothing else; None when it is not to be had.
 
         Args:
             work: gets the loaded model, and a way to send one order and hear one frame.
             wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
-            patience_seconds: longest that the worker may be silent after an order.
 
         Raises:
             WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
@@ -224,7 +221,7 @@ class Supervisor:
             if line is None or (loaded := line.loaded) is None:
                 return None
             with line.judged():
-                return work(loaded.info, partial(line.exchange, patience_seconds=patience_seconds))
+                return work(loaded.info, line.exchange)
         finally:
             self._one_order.release()
 

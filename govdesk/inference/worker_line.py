@@ -127,6 +127,7 @@ class WorkerLine:
         descriptors: tuple[int, ...] = (),
         patience_seconds: float | None = None,
         goes_on: Callable[[FromWorker], bool] = lambda _: False,
+        silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
         """One order and the frame that ends it; left before that, the worker is stopped: it is lost track of.
 
@@ -135,6 +136,7 @@ class WorkerLine:
             descriptors: ride on the order.
             patience_seconds: longest between two frames; None: as long as for an answer.
             goes_on: hears each frame, and says whether another one follows.
+            silent: what to raise when its silence is no fault of its own, the session ends, say.
 
         Raises:
             GarbageError: from `goes_on`; to be met in `judged`.
@@ -144,7 +146,7 @@ class WorkerLine:
         heard = False
         try:
             self.order(order, descriptors)
-            while goes_on(frame := self.next(seconds)):
+            while goes_on(frame := self.next(seconds, silent=silent)):
                 pass
             heard = True
         except GarbageError:
@@ -167,13 +169,17 @@ class WorkerLine:
             raise self._gone(self.failed) from None
 
     def next(
-        self, patience_seconds: float, explain: Callable[[WorkerEnded | None], GovDeskError] | None = None
+        self,
+        patience_seconds: float,
+        explain: Callable[[WorkerEnded | None], GovDeskError] | None = None,
+        silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
         """The worker's next frame; its silence, its end or its garbage stops it and is explained.
 
         Args:
             patience_seconds: longest to wait.
             explain: what to raise for a worker that ended, in place of the usual; it also records it.
+            silent: what to raise for one that said nothing, in place of calling it hung.
 
         Raises:
             GovDeskError: there is none.
@@ -186,6 +192,8 @@ class WorkerLine:
             limit = deadline
             if cancelled_at is not None:
                 limit = min(deadline, cancelled_at + patience.CANCEL_SECONDS)
+            if now >= limit and silent is not None:
+                raise silent()
             if now >= limit:
                 raise self.broken("stopped answering", "worker.hung")
             try:

@@ -273,6 +273,7 @@ class Engine:
 
         def between() -> bool:
             self.pace.look()
+            run.spare(self.pace.threads, self.pace.most)
             return cancelled()
 
         try:
@@ -361,4 +362,6 @@ def _done(turn: str, reason: str, run: Run) -> AnswerDone:
         prompt_tokens=run.prompt_tokens,
         read_tokens=run.read_tokens,
         answer_tokens=run.answer_tokens,
+        threads=run.threads,
+        most_threads=run.most_threads,
     )

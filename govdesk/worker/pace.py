@@ -54,6 +54,12 @@ class Pace:
         """To decode and to read with, now."""
         return self._now
 
+    @property
+    def most(self) -> tuple[int, int]:
+        """To decode and to read with, when there is room."""
+        cpus = self._others.cpus
+        return min(self._most, cpus), min(self._most_batch, cpus)
+
     def allow(self, threads: int, batch_threads: int) -> None:
         """Other most values from now on, such as tuning found."""
         self._most, self._most_batch = threads, batch_threads

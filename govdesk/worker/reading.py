@@ -78,7 +78,13 @@ class Reader:
                 return "cancelled"
             if result != OK:
                 return "decode.failed"
-            yield PromptProgress(turn=turn, done_tokens=len(sequence.tokens), total_tokens=len(tokens))
+            yield PromptProgress(
+                turn=turn,
+                done_tokens=len(sequence.tokens),
+                total_tokens=len(tokens),
+                threads=run.reading_threads[0],
+                most_threads=run.reading_threads[1],
+            )
         return "ok"
 
     def _part(self, sequence: Sequence, part: tuple[int, ...], *, last: bool) -> int:

@@ -14,17 +14,13 @@ import contextlib
 import ctypes
 import mmap
 import os
-import struct
 from collections.abc import Iterator
 
 from govdesk.domain.frames import StateRestored, StateSize, StateWritten
+from govdesk.domain.prompt_state import HEADER, MAGIC, TOKEN_BYTES, VERSION, head_bytes
 from govdesk.worker.aside import Kept
 from govdesk.worker.sequences import Sequence, Sequences
 
-_HEADER = struct.Struct("<8sIII")
-_MAGIC = b"GDSTATE\0"
-_VERSION = 1
-_TOKEN_BYTES = 4
 _FAILED = ctypes.c_void_p(-1).value
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -77,10 +73,10 @@ class States:
         self._sequences.forget(conversation)
 
     def _bytes(self, held: Sequence | Kept) -> int:
-        return _head_bytes(len(held.tokens)) + self._sequences.state_bytes(held)
+        return head_bytes(len(held.tokens)) + self._sequences.state_bytes(held)
 
     def _write(self, held: Sequence | Kept, descriptor: int) -> int:
-        total, head = self._bytes(held), _head_bytes(len(held.tokens))
+        total, head = self._bytes(held), head_bytes(len(held.tokens))
         if os.fstat(descriptor).st_size != total:
             return 0
         with _mapped(descriptor, total, writable=True) as address:
@@ -90,16 +86,16 @@ class States:
 
     def _restore(self, conversation: str, descriptor: int) -> int:
         total = os.fstat(descriptor).st_size
-        if total <= _HEADER.size:
+        if total <= HEADER.size:
             return 0
         with _mapped(descriptor, total, writable=False) as address:
-            magic, version, count, among_many = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
-            head = _head_bytes(count)
-            if (magic, version) != (_MAGIC, _VERSION) or not 0 < count < self._context_tokens:
+            magic, version, count, among_many = HEADER.unpack(ctypes.string_at(address, HEADER.size))
+            head = head_bytes(count)
+            if (magic, version) != (MAGIC, VERSION) or not 0 < count < self._context_tokens:
                 return 0
             if head >= total or among_many > count:
                 return 0
-            tokens = array.array("i", ctypes.string_at(address + _HEADER.size, count * _TOKEN_BYTES)).tolist()
+            tokens = array.array("i", ctypes.string_at(address + HEADER.size, count * TOKEN_BYTES)).tolist()
             if not all(0 <= token < self._vocabulary_tokens for token in tokens):
                 return 0
             taken = self._sequences.read_state(conversation, tokens, among_many, address + head, total - head)
@@ -109,13 +105,9 @@ class States:
         return int(count)
 
 
-def _head_bytes(tokens: int) -> int:
-    return _HEADER.size + tokens * _TOKEN_BYTES
-
-
 def _head(held: Sequence | Kept) -> bytes:
     tokens = held.tokens
-    return _HEADER.pack(_MAGIC, _VERSION, len(tokens), held.among_many) + array.array("i", tokens).tobytes()
+    return HEADER.pack(MAGIC, VERSION, len(tokens), held.among_many) + array.array("i", tokens).tobytes()
 
 
 @contextlib.contextmanager

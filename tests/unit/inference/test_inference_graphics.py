@@ -98,6 +98,8 @@ def test_what_is_missing_is_not_tried_and_is_explained(code: str) -> None:
     assert not last.ok
     assert last.advice
     assert graphics_words.runs_on(graphics) == "the processor: no graphics card that can be used"
+    assert graphics_words.runs_on(graphics, 1).startswith("the processor with 1 thread: no graphics card")
+    assert graphics_words.runs_on(graphics, 4).startswith("the processor with 4 threads: ")
     if code == "gpu.permission":
         assert "no permission" in last.found
         assert str(NODE) in last.found

@@ -135,3 +135,30 @@ decoding.SLOW_TOKEN_SECONDS = 1e9
 assert last.reason == "cancelled" and last.answer_tokens == 6 and decodes == 6, (last, decodes)
 """,
     )
+
+
+def test_fewer_threads_than_there_are_places_for_are_told(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+class Others:
+    cpus, used = 2, 1.0
+    def begin(self): pass
+    def look(self): return self.used
+e.pace._others = Others()
+e.pace.allow(2, 2)
+e.pace._apply(2)
+e.pace._next = 0.0
+module.Pace.begin = lambda self: None  # the next look is now
+*events, done = e.answer(generate(text="word " * 300), never)
+progress = [one for one in events if type(one).__name__ == "PromptProgress"]
+assert (done.threads, done.most_threads) == (1, 2), done
+assert (progress[0].threads, progress[0].most_threads) == (0, 0), progress
+assert (progress[-1].threads, progress[-1].most_threads) == (1, 2), progress
+Others.used = 0.0
+e.pace._apply(2)
+*_, done = e.answer(generate(text="another"), never)
+assert (done.threads, done.most_threads) == (0, 0), done
+""",
+    )
