@@ -115,6 +115,11 @@ class Shelf:
             file_facts=_said(facts),
         )
 
+    def facts_of_chosen(self) -> GgufFacts | None:
+        """What the files of the model that answers hold; None when there is none, or they are damaged."""
+        chosen = self._chosen()
+        return self._facts(chosen)[0] if chosen is not None else None
+
     def find(self, which: Which, quantization: str = "") -> tuple[Model, ...]:
         """The variants of one version, the imported before the shipped.
 

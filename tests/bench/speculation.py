@@ -14,7 +14,7 @@ import time
 
 from govdesk import config
 from govdesk.domain.frames import AnswerDone, AnswerPiece, ChatMessage, Generate, LoadModel
-from govdesk.inference import processor, threads
+from govdesk.inference import threads
 from govdesk.process import environment
 from tests.bench.decode import MODEL
 from tests.bench.figures import Figures
@@ -25,7 +25,7 @@ TASKS = {
     "does-not": "Write a long and detailed story about a harbour town and its people.",
 }
 
-_THREADS = threads.choose(processor.read()).decode
+_THREADS = threads.suitable()
 WAYS: dict[str, tuple[LoadModel, dict[str, float]]] = {
     "exact": (LoadModel(context_tokens=2048, threads=1), {"temperature": 0.0, "top_k": 1}),
     "drawn": (LoadModel(context_tokens=2048, threads=_THREADS), {"temperature": 0.2, "top_k": 40}),

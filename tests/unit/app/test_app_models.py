@@ -8,6 +8,7 @@ import pytest
 
 from govdesk import config
 from govdesk.app import models
+from govdesk.app.preferences import Preferences
 from govdesk.app.rules import load_policy
 from govdesk.config import Profile
 from govdesk.domain.frames import LoadModel, Timing, Tuned
@@ -52,9 +53,12 @@ class Bench:
         self.log, self.policy = Log(), load_policy()[0]
         self.profile = Profile(folder / "home")
         self.used = ""
+        self.preferences = Preferences(self.profile.preferences)
         self.held: LoadedModel | None = None
         self.shelf = models.shelf(self.profile, self.policy, lambda: self.held)
-        self.models = models.RecordedModels(self.shelf, self.log, self.policy, lambda: self.used)  # type: ignore[arg-type]
+        self.models = models.RecordedModels(
+            self.shelf, self.log, self.policy, lambda: self.used, self.preferences
+        )  # type: ignore[arg-type]
         self.medium = Medium(folder / "medium", private=DEVELOPMENT).write()
 
     def bring(self) -> None:
@@ -262,3 +266,17 @@ def test_what_is_loaded_is_called_so_and_others_get_what_it_gives_back(
     on_card = LoadModel(context_tokens=4096, threads=1, devices=("card",), device_layers=(30,))
     bench.held = LoadedModel(ModelInfo("another", ModelDigest("ee" * 48), 4096), on_card, "", facts)
     assert _said(bench).startswith("will not fit now: needs ")
+
+
+def test_half_the_memory_is_offered_only_where_the_model_that_answers_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.profile.create()
+    now = bench.models.context_memory()
+    assert (now.halved, now.possible, now.note, now.words) == (False, True, fit.QUALITY_NOTE, "whole")
+    assert bench.models.halve_context(halve=True).words == "halved"
+    assert bench.preferences.kv == "q8_0"
+    monkeypatch.setattr(fit, "kv_possible", lambda _facts, kv: kv == "f16")
+    now = bench.models.context_memory()
+    assert (now.halved, now.possible) == (True, False)
+    assert now.words.endswith("which this model cannot: whole")
