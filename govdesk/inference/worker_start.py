@@ -92,8 +92,8 @@ class WorkerStart:
             raise
         draft: Draft | None = None
         try:
-            self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest, opened.facts)
+            self._record(records.load(model, "success", records.loaded_as(model, order)))
             draft = self._drafts.open(model, opened.facts, order)
             gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
