@@ -27,14 +27,20 @@ _PROBE_ENDS = {
 }
 
 
-def runs_on(graphics: Graphics) -> str:
-    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why."""
+def runs_on(graphics: Graphics, threads: int = 0) -> str:
+    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why.
+
+    Args:
+        graphics: what was found out about cards.
+        threads: how many compute on the processor where there is room; 0: not said.
+    """
     used = graphics.used
     if used is not None and used.placement is not None:
         placed = used.placement
         titles = " and ".join(share.device.title for share in placed.shares)
         return f"{titles} ({placed.placed} of {placed.layers} layers)"
-    return f"the processor: {_why(graphics)}"
+    with_threads = f" with {threads} thread{'' if threads == 1 else 's'}" if threads else ""
+    return f"the processor{with_threads}: {_why(graphics)}"
 
 
 def _why(graphics: Graphics) -> str:
@@ -151,7 +157,10 @@ _FAILED = (
     "Models compute on the processor. It is tried again with a new driver, with a new package of GovDesk, "
     "and after the next start of the machine."
 )
-_AGAIN = "Models compute on the processor until a model is loaded again: then the card is tried again."
+_AGAIN = (
+    "Models compute on the processor until a model is loaded again, or, where it failed in the middle of an "
+    "answer, until GovDesk is unlocked or started again: then the card is tried again."
+)
 _OTHER_MODEL = (
     "It computes on the processor if it loads there. The card is tried again when a model is loaded the next "
     "time; other models may use it."

@@ -14,10 +14,7 @@ import fcntl
 import json
 import math
 import os
-import sysconfig
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -37,12 +34,12 @@ from govdesk.domain.frames import (
 from govdesk.domain.prompt_state import HEADER, MAGIC, VERSION, PromptState, head_bytes
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError
-from govdesk.inference import words
+from govdesk.inference import library, words
 from govdesk.inference.answer import GarbageError
 
 _T = TypeVar("_T")
-PATIENCE_SECONDS = 10.0
-"""To copy a state is quick; a worker that takes longer hangs."""
+PATIENCE_SECONDS = 30.0
+"""A state may be some GiB, and is copied a few times; a worker that takes longer hangs."""
 LEAST_SECONDS = 1.0
 """With less time left nothing is asked any more: a worker that is well may take as long."""
 _FIXED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -118,7 +115,7 @@ class PromptStates:
             "context": order.context_tokens,
             "devices": list(order.devices),
             "layers": list(order.device_layers),
-            "library": library_digest(),
+            "library": library.build(),
         }
         return crypto.sha384(json.dumps(parts, sort_keys=True).encode())
 
@@ -215,19 +212,6 @@ def new_memfd(size: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-@cache
-def library_digest() -> str:
-    """SHA-384 over the library's files, by name; asked once."""
-    digest = crypto.Sha384()
-    folder = Path(sysconfig.get_path("platlib")) / "llama_cpp" / "lib"
-    for file in sorted(folder.glob("*.so*")):
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _bounded(wait_seconds: float, left: Left) -> float:
