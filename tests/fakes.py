@@ -203,6 +203,8 @@ class Script:
     wait_before: threading.Event | None = None
     held: int = 0
     too_long: TooLong | None = None
+    stopped_early: bool = False
+    threads: tuple[int, int] = (0, 0)
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
     left_out: tuple[OldTurn, ...] = ()
@@ -219,6 +221,7 @@ class FakeChat:
         self.script = Script()
         self.then = Script()
         self.prompts: list[str] = []
+        self.samplings: list[Sampling | None] = []
         self.when_full: list[WhenFull] = []
         self.summarised: list[tuple[ConversationId, int]] = []
         self.running = 0
@@ -239,7 +242,7 @@ class FakeChat:
         sampling: Sampling | None = None,
         when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
-        del sampling
+        self.samplings.append(sampling)
         script, self.script = self.script, Script()
         self.prompts.append(prompt)
         self.when_full.append(when_full)
@@ -262,11 +265,17 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.stopped_early:
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.CANCELLED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), code="cancelled",
+            )  # fmt: skip
+            return
         if script.too_long is not None:
             yield script.too_long
             yield Ended(
                 conversation or ConversationId(""), TurnId("none"), Outcome.FAILED, "", (), (), "UNCLASSIFIED",
-                None, Usage(), RecordSeq(2), "It does not fit.",
+                None, Usage(), RecordSeq(2), "It does not fit.", code="context.full",
             )  # fmt: skip
             return
         identity = conversation or self._store.create(prompt[:40], "UNCLASSIFIED", time.time_ns())
@@ -284,7 +293,7 @@ class FakeChat:
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
-                yield Reading(done, total)
+                yield Reading(done, total, *script.threads)
             for part in script.thinking:
                 if self._cancel.is_set():
                     break
@@ -305,7 +314,7 @@ class FakeChat:
             if self._cancel.is_set():
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
-                usage = Usage(40, 40, 20, 0.4, 1.0)
+                usage = Usage(40, 40, 20, 0.4, 1.0, *script.threads)
         thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
@@ -328,6 +337,7 @@ class FakeChat:
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
             None if outcome is Outcome.DENIED else script.model, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
+            code=script.code,
         )  # fmt: skip
 
 
@@ -510,6 +520,7 @@ class FakeDesk:
         self.unlock_gate: threading.Event | None = None
         self.model_gate: threading.Event | None = None
         self.models = FakeModels()
+        self.where = "the processor with 2 threads: no graphics card that can be used"
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:
@@ -565,6 +576,11 @@ class FakeDesk:
         if self.model_gate is not None:
             self.model_gate.wait(10)
         return MODEL
+
+    @property
+    def runs_on(self) -> str:
+        self._call("runs_on")
+        return self.where
 
     def touch(self) -> bool:
         return self.session.touch()

@@ -16,21 +16,31 @@ from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Pl
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, UsageError
-from govdesk.inference import fit, formats, importing, installed, machine_memory, media, plan
+from govdesk.inference import fit, formats, importing, installed, media, plan, processor
 from govdesk.inference.catalogue import Rules
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.manifest import Variant
 from govdesk.inference.media import Package
 from govdesk.inference.shelf import Shelf
 from govdesk.inference.store import Model
+from govdesk.inference.tuning import Tunings
+from govdesk.inference.worker_line import LoadedModel
 from govdesk.policy.loader import trust_roots
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
 
 
-def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
-    """The models of a profile under a policy."""
-    cpu = formats.this_cpu()
+def shelf(
+    profile: Profile, policy: PolicyInForce, held: Callable[[], LoadedModel | None] = lambda: None
+) -> Shelf:
+    """The models of a profile under a policy.
+
+    Args:
+        profile: where they are.
+        policy: in force.
+        held: the model that is loaded in this session, if one is.
+    """
+    tunings = Tunings(profile.tuning, processor.read())
     return Shelf(
         config.MODELS,
         profile.models,
@@ -40,17 +50,21 @@ def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
             policy.policy.system_high,
             covers,
         ),
-        cpu,
-        fit=lambda model, facts: _fit(model, facts, cpu),
+        formats.this_cpu(),
+        fit=lambda model, facts: _fit(model, facts, tunings, held()),
     )
 
 
-def _fit(model: Model, facts: GgufFacts, cpu: formats.Cpu) -> str:
-    """Whether it fits, in the context that it would be loaded with."""
-    memory = machine_memory.read()
-    machine = fit.Machine(memory.total_bytes, memory.free_bytes, formats.repacked_formats(cpu))
-    settings = plan.settings(facts, model.manifest.context_tokens, memory.free_bytes, machine.repacked)
-    return fit.judge(facts, settings, machine).words
+def _fit(model: Model, facts: GgufFacts, tunings: Tunings, held: LoadedModel | None) -> str:
+    """Whether it fits, as it would be loaded now, and how fast it will be by what was measured here."""
+    reading = tunings.bytes_per_second(fit.work_per_token(facts))
+    here = plan.machine(0, reading)
+    if held is not None and held.info.digest == model.digest:
+        return fit.loaded(facts, plan.loaded_as(held.order), here).words
+    if held is not None and not held.order.devices:  # what a card holds is none of this memory
+        goes = fit.memory(held.facts, plan.loaded_as(held.order), here.repacked).loaded
+        here = plan.machine(goes, reading)
+    return plan.judge(facts, model.manifest.context_tokens, here).words
 
 
 class RecordedModels:

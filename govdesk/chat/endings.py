@@ -44,6 +44,16 @@ def code_of(reason: str, *, answered: bool, thought: bool) -> str:
     return THOUGHT_CUT if reason == CUT else THOUGHT_ONLY
 
 
+def summary_words(code: str) -> str:
+    """What is to be said about a completed summary with this code; empty when it came to its end."""
+    if code in {"", "end"}:
+        return ""
+    return (
+        "The summary did not come to its end, so it stands for nothing: the model goes on to see the turns "
+        "themselves."
+    )
+
+
 def ending_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
     """What is to be said about a completed turn with this code; empty when it ended as it should."""
     match code:
@@ -55,6 +65,11 @@ def ending_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
         case "length":
             return cut_words(model, usage)
         case "thinking.cut":
+            if _full(model, usage):
+                return (
+                    "The conversation filled all that the model can see while it was still thinking, so "
+                    "there is no answer. Ask again in a new conversation; what it thought is kept."
+                )
             limit = f" of {usage.answer_tokens:,} tokens" if usage.answer_tokens else ""
             return (
                 f"The model reached its limit{limit} while it was still thinking, and gave no answer. Ask "
@@ -72,10 +87,15 @@ def cut_words(model: ModelInfo | None, usage: Usage) -> str:
         model: the one that answered, with the tokens that it can see.
         usage: tokens of the turn; none when they are not known.
     """
-    if model is not None and 0 < model.context_tokens <= usage.prompt_tokens + usage.answer_tokens:
+    if model is not None and _full(model, usage):
         return (
             f"The conversation fills all {model.context_tokens:,} tokens that the model can see, so the "
-            "answer stops here. Start a new conversation to go on."
+            "answer stops here. Ask it to go on: GovDesk then asks what of the conversation is left out."
         )
     limit = f" of {usage.answer_tokens:,} tokens" if usage.answer_tokens else ""
-    return f"The answer reached its limit{limit} and stops here. Ask it to go on."
+    return f"The answer reached its limit{limit} and stops here. Ask it to go on, or allow a longer answer."
+
+
+def _full(model: ModelInfo | None, usage: Usage) -> bool:
+    """Whether prompt and answer took all the tokens that the model can see."""
+    return model is not None and 0 < model.context_tokens <= usage.prompt_tokens + usage.answer_tokens

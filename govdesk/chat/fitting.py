@@ -8,20 +8,21 @@ conversation's later turns, and is stored with each of them (`domain.turn.Cut`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from govdesk.chat.ports import Inference
 from govdesk.domain.ids import TurnId
 from govdesk.domain.inference import Count
-from govdesk.domain.turn import Cut, Message, OldTurn, Outcome, Role, TooLong, WhenFull, remembered
-from govdesk.errors import AuditClosedError, GovDeskError, UsageError
+from govdesk.domain.turn import Cut, Message, OldTurn, Role, TooLong, WhenFull, remembered
+from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UsageError
 
 MIN_ANSWER_TOKENS = 256
 """An answer cut before this is seldom worth reading; of a small context a quarter is kept."""
 SUMMARY_TOKENS = 256
-"""Longest summary of turns that are left out."""
+"""More than a summary as it is asked for takes; what a model thinks before it comes on top."""
 _SUMMARY_ROOM = SUMMARY_TOKENS + 64
 """The summary with the question that asked for it and the template's own tokens."""
+_MOST_SUMMARY_TOKENS = 4096
 SUMMARY_PROMPT = (
     "Summarise our conversation so far in at most 120 words, for yourself to go on with. Keep names, "
     "numbers, dates, decisions and open questions. Add nothing that was not said."
@@ -65,15 +66,16 @@ class Fit:
     cut: Cut
     too_long: TooLong | None = None
     left_out: tuple[OldTurn, ...] = ()
+    problem: GovDeskError | None = None
+    """Why there is no model to give it to."""
 
 
 def cut_in_force(messages: tuple[Message, ...]) -> Cut:
     """What was chosen to be left out, as it holds for the next turn; a summary counts once it is complete."""
     for message in reversed(messages):
-        if message.role is Role.ASSISTANT and message.cut.turns:
-            complete = message.outcome is Outcome.COMPLETED and bool(message.text)
-            if complete or not message.is_summary:
-                return message.cut
+        counts = message.is_whole or not message.is_summary
+        if message.role is Role.ASSISTANT and message.cut.turns and counts:
+            return message.cut
     return Cut()
 
 
@@ -106,6 +108,18 @@ def answer_room(context_tokens: int, max_tokens: int) -> int:
     return max(1, min(max_tokens, MIN_ANSWER_TOKENS, context_tokens // 4))
 
 
+def summary_limit(context_tokens: int) -> int:
+    """Longest summary, with the thinking before it: a quarter of the context."""
+    return min(_MOST_SUMMARY_TOKENS, max(SUMMARY_TOKENS, context_tokens // 4))
+
+
+def summary_room(context_tokens: int, messages: tuple[Message, ...]) -> int:
+    """How many tokens must be free for a summary: all of its limit in a conversation whose model thinks."""
+    if any(message.thinking.text for message in messages):
+        return max(1, min(summary_limit(context_tokens), context_tokens // 4))
+    return answer_room(context_tokens, SUMMARY_TOKENS)
+
+
 def surely_fits(history: History, room_tokens: int) -> bool:
     """Whether nothing needs to be counted: no token is shorter than a byte."""
     sizes = (len(text.encode("utf-8", "replace")) + _MESSAGE_TOKENS for _, text in history)
@@ -132,6 +146,44 @@ def fewest(most: int, tokens_without: Callable[[int], int], room_tokens: int) ->
     return low
 
 
+class _Counting:
+    """Counts what is left of a conversation without its oldest blocks, each only once."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        turn: TurnId,
+        given: tuple[Block, ...],
+        prompt: str,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.given = given
+        self._inference = inference
+        self._turn = turn
+        self._asked = ((Role.USER, prompt),)
+        self._stopped = stopped
+        self._counted: dict[int, Count] = {}
+
+    def history(self, leave: int) -> History:
+        """What the model is given without so many of the oldest."""
+        return history_of(self.given[leave:]) + self._asked
+
+    def without(self, leave: int) -> Count:
+        """How many tokens that has."""
+        if leave not in self._counted:
+            self._counted[leave] = self._count(self.history(leave))
+        return self._counted[leave]
+
+    def of(self, history: History) -> int:
+        """How many tokens any history has."""
+        return self._count(history).tokens
+
+    def _count(self, history: History) -> Count:
+        if self._stopped():
+            raise KnownError("Nobody waits for the count any more.", code="cancelled")
+        return self._inference.count(self._turn, history)
+
+
 class Fitter:
     """Counts by the worker, which may be asked only under the turn's own durable record.
 
@@ -143,7 +195,13 @@ class Fitter:
         self._inference = inference
 
     def fit(
-        self, turn: TurnId, messages: tuple[Message, ...], prompt: str, max_tokens: int, when_full: WhenFull
+        self,
+        turn: TurnId,
+        messages: tuple[Message, ...],
+        prompt: str,
+        max_tokens: int,
+        when_full: WhenFull,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Fit:
         """Fit the next turn of a conversation.
 
@@ -153,56 +211,65 @@ class Fitter:
             prompt: the redacted message.
             max_tokens: longest answer asked for.
             when_full: what to do when it does not fit.
+            stopped: nobody wants it any more; nothing further is counted.
 
         Returns:
-            What the model is to be given. Where the worker cannot count, all of it: it will say why it
-            cannot answer either.
+            What the model is to be given. Where the worker cannot count, or there is no model, all of it:
+            it will say why it cannot answer either, or `problem` does.
         """
         cut = cut_in_force(messages)
         given = blocks(messages, cut)
-        asked = ((Role.USER, prompt),)
-        whole = history_of(given) + asked
+        whole = Fit((*history_of(given), (Role.USER, prompt)), cut)
         try:
             info = self._inference.model()
-            answer = answer_room(info.context_tokens, max_tokens)
-            room = info.context_tokens - answer
-            if surely_fits(whole, room):
-                return Fit(whole, cut)
-            count = self._inference.count(turn, whole)
-            if count.tokens <= room:
-                return Fit(whole, cut)
-            counted: dict[int, Count] = {0: count}
-
-            def tokens_without(leave: int) -> int:
-                if leave not in counted:
-                    counted[leave] = self._inference.count(turn, history_of(given[leave:]) + asked)
-                return counted[leave].tokens
-
-            leave = fewest(len(given), tokens_without, room)
-            if leave is not None and when_full is WhenFull.DROP_OLDEST:
-                left_out = tuple(block.as_old() for block in given[:leave])
-                history = history_of(given[leave:]) + asked
-                return Fit(history, further(cut, given, leave), left_out=left_out)
-            replaced = fewest(len(given), tokens_without, room - _SUMMARY_ROOM) or 0
-            if replaced:
-                read = self._inference.count(turn, _summary_history(given[:replaced])).tokens
-                if read > info.context_tokens - answer_room(info.context_tokens, SUMMARY_TOKENS):
-                    replaced = 0
-            too_long = TooLong(
-                prompt_tokens=count.tokens,
-                message_tokens=tokens_without(len(given)),
-                context_tokens=info.context_tokens,
-                answer_tokens=answer,
-                freed_tokens=count.tokens - tokens_without(leave or 0),
-                oldest=tuple(block.as_old() for block in given[: leave or 0]),
-                to_summarise=tuple(block.as_old() for block in given[:replaced]),
-                estimated=count.estimated,
-            )
+        except AuditClosedError:
+            raise
+        except GovDeskError as error:
+            return replace(whole, problem=error)
+        room = info.context_tokens - answer_room(info.context_tokens, max_tokens)
+        if stopped() or surely_fits(whole.history, room):
+            return whole
+        count = _Counting(self._inference, turn, given, prompt, stopped)
+        try:
+            return self._choice(whole, count, info.context_tokens, room, messages, when_full)
         except AuditClosedError:
             raise
         except GovDeskError:
-            return Fit(whole, cut)
-        return Fit(whole, cut, too_long)
+            return whole
+
+    @staticmethod
+    def _choice(
+        whole: Fit, count: _Counting, context: int, room: int, messages: tuple[Message, ...], when: WhenFull
+    ) -> Fit:
+        """All of it where it fits, else what was chosen, else the question what to choose."""
+        all_of_it = count.without(0)
+        if all_of_it.tokens <= room:
+            return whole
+        given = count.given
+
+        def tokens_without(leave: int) -> int:
+            return count.without(leave).tokens
+
+        leave = fewest(len(given), tokens_without, room)
+        if leave is not None and when is WhenFull.DROP_OLDEST:
+            left_out = tuple(block.as_old() for block in given[:leave])
+            return Fit(count.history(leave), further(whole.cut, given, leave), left_out=left_out)
+        replaced = fewest(len(given), tokens_without, room - _SUMMARY_ROOM) or 0
+        if replaced and count.of(_summary_history(given[:replaced])) > context - summary_room(
+            context, messages
+        ):
+            replaced = 0
+        too_long = TooLong(
+            prompt_tokens=all_of_it.tokens,
+            message_tokens=tokens_without(len(given)),
+            context_tokens=context,
+            answer_tokens=context - room,
+            freed_tokens=all_of_it.tokens - tokens_without(leave or 0),
+            oldest=tuple(block.as_old() for block in given[: leave or 0]),
+            to_summarise=tuple(block.as_old() for block in given[:replaced]),
+            estimated=all_of_it.estimated,
+        )
+        return replace(whole, too_long=too_long)
 
     @staticmethod
     def summary(turn: TurnId, messages: tuple[Message, ...], leave: int) -> Fit:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from govdesk.chat.fitting import History
+from govdesk.chat.fitting import History, summary_limit
 from govdesk.chat.ports import RedactionStream
 from govdesk.chat.thought import Thought
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.redaction import Finding, counts
 from govdesk.domain.turn import Cut, ModelInfo, OldTurn, Sampling, Usage, WhenFull
+from govdesk.errors import GovDeskError
 
+TITLE_CHARACTERS = 60
 Fields = dict[str, str | bool | int | dict[str, int] | None]
 
 
@@ -29,7 +31,11 @@ class Ask:
         """What was chosen, where something was; for the record before the turn."""
         if self.summarise:
             return {"summarise": self.summarise}
-        return {} if self.when_full is WhenFull.STOP else {"when_full": self.when_full.value}
+        length = self.sampling.length
+        return {
+            **({} if self.when_full is WhenFull.STOP else {"when_full": self.when_full.value}),
+            **({} if length is None else {"length": length.value}),
+        }
 
 
 @dataclass(slots=True)
@@ -53,6 +59,21 @@ class Turn:
     unstored: list[str] = field(default_factory=list)
     begun: bool = False
     stored_ended: bool = False
+    problem: GovDeskError | None = None
+    """Why there is no model to ask."""
+    limited: Sampling | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are chosen; the length as a number once the model is known."""
+        return self.limited or self.ask.sampling
+
+    def limit(self, context_tokens: int) -> None:
+        """The model is known: so long may the answer get."""
+        if self.ask.summarise:
+            self.limited = replace(self.ask.sampling, max_tokens=summary_limit(context_tokens), length=None)
+        else:
+            self.limited = self.ask.sampling.limited(context_tokens)
 
     def block(self) -> str:
         """The code of a block, once redaction met something in the answer that policy blocks; else empty."""
@@ -102,6 +123,7 @@ def outcome_fields(turn: Turn, code: str) -> Fields:
             "read": turn.usage.read_tokens,
             "answer": turn.usage.answer_tokens,
         },
+        **({} if turn.limited is None else {"max_tokens": turn.limited.max_tokens}),
         **thought,
         **turn.saw(),
     }
@@ -127,3 +149,13 @@ def entry(
         model=model.digest if model else "",
         fields=fields or {},
     )
+
+
+def title_of(prompt: str) -> str:
+    """A conversation's first title: the first line of the redacted prompt, cut at a word."""
+    line = next((line.strip() for line in prompt.splitlines() if line.strip()), "New conversation")
+    if len(line) <= TITLE_CHARACTERS:
+        return line
+    cut = line[:TITLE_CHARACTERS]
+    head, _, _ = cut.rpartition(" ")
+    return (head or cut) + "…"

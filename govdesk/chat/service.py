@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from govdesk.chat import shape
 from govdesk.chat.checking import check
-from govdesk.chat.endings import CUT, FULL, code_of, ending_words, too_long_words
-from govdesk.chat.fitting import SUMMARY_PROMPT, SUMMARY_TOKENS, Fitter
+from govdesk.chat.endings import CUT, FULL, code_of, ending_words, summary_words, too_long_words
+from govdesk.chat.fitting import MIN_ANSWER_TOKENS, SUMMARY_PROMPT, Fitter
 from govdesk.chat.ports import (
     AuditLog,
     Clock,
@@ -26,7 +26,7 @@ from govdesk.chat.ports import (
     PolicyDecider,
     Redactor,
 )
-from govdesk.chat.running import Ask, Fields, Turn, entry, intent_fields, outcome_fields
+from govdesk.chat.running import Ask, Fields, Turn, entry, intent_fields, outcome_fields, title_of
 from govdesk.chat.thought import Thought
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
@@ -36,6 +36,7 @@ from govdesk.domain.redaction import Direction
 from govdesk.domain.turn import (
     Decided,
     Ended,
+    Length,
     ModelInfo,
     Outcome,
     Reading,
@@ -50,7 +51,6 @@ from govdesk.errors import AuditClosedError, BugError, GovDeskError, KnownError,
 
 STORE_SECONDS = 1.0
 """The answer is stored as it streams, about this often."""
-TITLE_CHARACTERS = 60
 _BLOCKED = (
     "The answer held something that policy blocks, so the rest of it was discarded. What came before it is "
     "kept. Ask in another way, or ask your security officer about the rule."
@@ -129,7 +129,7 @@ class ChatService:
         Args:
             conversation: an existing one, or None for a new one.
             prompt: what the person wrote, whole and unredacted.
-            sampling: how tokens are chosen.
+            sampling: how tokens are chosen; by default for an answer of the usual length.
             when_full: what to do when it does not fit. Stopped, it yields `TooLong`, and nothing is stored;
                 what is left out by choice stays left out in later turns.
 
@@ -137,7 +137,7 @@ class ChatService:
             AuditClosedError: a record could not be made durable; nothing that needed it was done.
         """
         self._cancelled = False
-        sampling = sampling or Sampling()
+        sampling = sampling or Sampling(length=Length.USUAL)
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(31))
         return self._run(Ask(conversation, prompt, sampling, when_full))
@@ -150,7 +150,7 @@ class ChatService:
             oldest: how many, as in `TooLong.to_summarise`.
         """
         self._cancelled = False
-        sampling = Sampling(max_tokens=SUMMARY_TOKENS, temperature=0.0, seed=0)
+        sampling = Sampling(temperature=0.0, seed=0, length=Length.USUAL)
         return self._run(Ask(conversation, SUMMARY_PROMPT, sampling, summarise=oldest))
 
     def _run(self, ask: Ask) -> Generator[TurnEvent, None, None]:
@@ -187,6 +187,8 @@ class ChatService:
             elif (too_long := self._fit(turn, checked.text)) is not None:
                 outcome, why, code = Outcome.FAILED, too_long_words(too_long), FULL
                 yield too_long
+            elif self._stop_asked():  # before anything was stored: the text is still where it was written
+                outcome, why, code = Outcome.CANCELLED, "", "cancelled"
             else:
                 self._begin(turn, checked.text)
                 yield Decided(
@@ -222,16 +224,17 @@ class ChatService:
 
     def _fit(self, turn: Turn, prompt: str) -> TooLong | None:
         """What the model will be given; or why nothing is, for a person to choose."""
-        messages = self._store.messages(turn.conversation) if turn.conversation else ()
-        if turn.ask.summarise:
-            fit = self._fitter.summary(turn.id, messages, turn.ask.summarise)
-        elif self._stop_asked():
+        if self._stop_asked():
             return None
+        messages = self._store.messages(turn.conversation) if turn.conversation else ()
+        ask, sampling = turn.ask, turn.ask.sampling
+        if ask.summarise:
+            fit = self._fitter.summary(turn.id, messages, ask.summarise)
         else:
-            most = turn.ask.sampling.max_tokens
-            fit = self._fitter.fit(turn.id, messages, prompt, most, turn.ask.when_full)
-        turn.history, turn.cut, turn.left_out = fit.history, fit.cut, fit.left_out
-        return fit.too_long
+            most = sampling.max_tokens if sampling.length is None else MIN_ANSWER_TOKENS
+            fit = self._fitter.fit(turn.id, messages, prompt, most, ask.when_full, self._stop_asked)
+        turn.history, turn.cut, turn.left_out, turn.problem = fit.history, fit.cut, fit.left_out, fit.problem
+        return None if self._stop_asked() else fit.too_long
 
     def _begin(self, turn: Turn, prompt: str) -> None:
         """Store the prompt, redacted for the model and for storage, and the answer's empty row."""
@@ -252,14 +255,17 @@ class ChatService:
 
     def _infer(self, turn: Turn) -> Generator[TurnEvent, None, tuple[Outcome, str, str]]:
         """Inference, output redaction and storage of one answer; the outcome, its explanation and code."""
+        if turn.problem is not None:
+            raise turn.problem
         if self._stop_asked():
             return Outcome.CANCELLED, "", "cancelled"
         turn.model = self._inference.model()
+        turn.limit(turn.model.context_tokens)
         stored_at = self._clock.monotonic()
         reason = "end"
         if self._stop_asked():  # while the model was loaded: nothing is sent to it
             return Outcome.CANCELLED, "", "cancelled"
-        events = self._inference.answer(turn.id, turn.history, turn.ask.sampling, turn.conversation)
+        events = self._inference.answer(turn.id, turn.history, turn.sampling, turn.conversation)
         with contextlib.closing(events):  # an answer that is left in the middle ends the worker now
             for event in events:
                 self._audit.require_open()
@@ -304,7 +310,8 @@ class ChatService:
         if released:
             yield Released(released, 0)
         code = code_of(reason, answered=bool(turn.text), thought=bool(turn.thought.thinking().text))
-        why = ending_words(code, turn.model, turn.usage)
+        asked = turn.ask.summarise
+        why = summary_words(code) if asked else ending_words(code, turn.model, turn.usage)
         if turn.ask.sampling.grammar:
             why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
         return Outcome.COMPLETED, why, code
@@ -382,8 +389,9 @@ class ChatService:
             record=record,
             explanation=why,
             cut=turn.cut,
-            sampling=turn.ask.sampling,
+            sampling=turn.sampling,
             thinking=thinking,
+            code=code,
         )
 
     def _entry(
@@ -392,13 +400,3 @@ class ChatService:
         return entry(
             event, outcome, turn, marking=self._marking, policy=self._policy, model=model, fields=fields
         )
-
-
-def title_of(prompt: str) -> str:
-    """A conversation's first title: the first line of the redacted prompt, cut at a word."""
-    line = next((line.strip() for line in prompt.splitlines() if line.strip()), "New conversation")
-    if len(line) <= TITLE_CHARACTERS:
-        return line
-    cut = line[:TITLE_CHARACTERS]
-    head, _, _ = cut.rpartition(" ")
-    return (head or cut) + "…"

@@ -1,7 +1,8 @@
 """`govdesk chat`: one question after another on a terminal, with the keys that a line editor has.
 
 What is pasted is one question, however many lines it has. Ctrl-C stops an answer; at the prompt it drops
-the line, and a second one in a row leaves. Ctrl-D, `/end` and idle time end the conversation.
+the line, and a second one in a row leaves. Ctrl-D, `/end` and idle time end the conversation. What does not
+fit the model is put before the person there and then; a script is told with which options to start again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from govdesk.cli import ask, entry, full, interrupts, passphrase
+from govdesk.cli import entry, full, interrupts, output, passphrase, turns
 from govdesk.cli.desk import Desk, Unlocked
 from govdesk.domain.ids import ConversationId
-from govdesk.domain.turn import Sampling
+from govdesk.domain.text import terminal_safe
+from govdesk.domain.turn import Sampling, TooLong, WhenFull
 from govdesk.errors import UsageError, WrongPassphraseError
 
 END = "/end"
@@ -36,34 +38,146 @@ class _EndError(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `chat`."""
-    full.add_arguments(parser)
+    turns.add_arguments(parser)
     passphrase.add_arguments(parser)
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
     """Ask until the end of input; offers to make the profile first. The exit code."""
+    sampling = turns.limited(Sampling(), parsed.max_tokens)
     print(entry.notice(desk))
     if not _accepted():
         return 1
     desk.record_consent("typed yes")
     unlocked = _unlock(parsed, desk) if desk.profile.exists else _first_run(parsed, desk)
-    conversation: ConversationId | None = None
+    known = turns.known(parsed.conversation, unlocked)
+    asking = _Asking(desk, unlocked, parsed, sampling, known.id if known else None)
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):  # arrow keys, bracketed paste; its history stays in memory
             import readline  # noqa: F401
+    if known is not None:
+        print(f"\nGoing on in: {terminal_safe(known.title)}")
     print(f"\nAsk; {END} or Ctrl-D ends, Ctrl-C stops an answer.")
-    with contextlib.suppress(_EndError):
-        while sys.stdout is not None:  # it went with its reader, in the middle of an answer's last line
-            question = _question(desk)
-            ended = ask.turn(
-                unlocked, conversation, question, Sampling(), quiet=False, when_full=parsed.when_full
-            )
-            desk.touch()
-            conversation = ended.conversation or conversation
+    try:
+        with contextlib.suppress(_EndError):
+            while sys.stdout is not None:  # it went with its reader, in the middle of an answer's last line
+                asking.ask(_question(desk))
+    finally:
+        if asking.conversation is not None:
+            output.aside(f"\nTo go on later: govdesk chat --conversation {asking.conversation}\n")
     if desk.idle_over:
         print("\nNobody typed for as long as the policy allows, so the session was locked.")
         desk.lock()
     return 0
+
+
+class _Asking:
+    """One question after another in one conversation, and what follows when one does not fit.
+
+    Args:
+        desk: told that somebody is there.
+        unlocked: asks the model.
+        parsed: the command's options.
+        sampling: how tokens are chosen.
+        conversation: to go on in; None starts one.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        unlocked: Unlocked,
+        parsed: argparse.Namespace,
+        sampling: Sampling,
+        conversation: ConversationId | None,
+    ) -> None:
+        self._desk = desk
+        self._unlocked = unlocked
+        self._when_full: str = parsed.when_full
+        self._show_thinking: bool = parsed.show_thinking
+        self._sampling = sampling
+        self.conversation = conversation
+
+    def ask(self, question: str) -> None:
+        """One question; the same again, with what was chosen, when it does not fit.
+
+        Raises:
+            _EndError: at the choice, as at a question.
+        """
+        way = self._when_full
+        while True:
+            too_long = self._turn(question, full.first_try(way))
+            if too_long is None:
+                return
+            if way != full.SUMMARISE or not too_long.to_summarise:
+                way = self._way(too_long)
+            if way == full.SHORTEN or (way == full.SUMMARISE and not self._summarised(too_long)):
+                return
+            if way == full.SUMMARISE:
+                way = WhenFull.STOP.value  # once: where that was not enough, it is asked again
+
+    def _turn(self, question: str, when_full: WhenFull) -> TooLong | None:
+        events = self._unlocked.chat.run_turn(self.conversation, question, self._sampling, when_full)
+        ended, too_long = turns.show(self._unlocked, events, quiet=False, show_thinking=self._show_thinking)
+        self.conversation = ended.conversation or self.conversation
+        self._desk.touch()
+        return too_long
+
+    def _summarised(self, too_long: TooLong) -> bool:
+        """Whether a summary stands in place of the oldest turns now."""
+        if self.conversation is None:
+            return False
+        ended = turns.summarise(self._unlocked, self.conversation, too_long, quiet=False)
+        self._desk.touch()
+        return ended.is_whole
+
+    def _way(self, too_long: TooLong) -> str:
+        """What a person at a terminal chooses; a script is told what it could have been started with."""
+        if not sys.stdin.isatty():
+            here = f" --conversation {self.conversation}" if self.conversation else ""
+            output.aside(full.ways_on(too_long, f"start `govdesk chat{here}` with one of these:"))
+            return full.SHORTEN
+        output.aside(full.question(too_long))
+        ways = list(full.choices(too_long))
+        way = ways[_number(self._desk, len(ways)) - 1]
+        if way == full.SHORTEN:
+            up = " The arrow-up key brings your message back." if "readline" in sys.modules else ""
+            output.aside(f"Nothing was sent.{up}\n")
+        return way
+
+
+def _number(desk: Desk, most: int) -> int:
+    """Which of so many is chosen; Ctrl-C and an empty line choose the last, which does nothing.
+
+    Raises:
+        _EndError: the end of input, `/end`, or the idle time is over.
+    """
+    if most == 1:
+        return 1
+    with _ending_when_idle(desk):
+        while True:
+            try:
+                with interrupts.leaving():
+                    typed = input(f"1 to {most} (Enter: {most}): ").strip()
+            except EOFError:
+                raise _EndError from None
+            except KeyboardInterrupt:
+                print()
+                typed = ""
+            if not desk.touch() or typed == END:
+                raise _EndError
+            _no_question(typed)
+            if not typed:
+                return most
+            if typed.isascii() and typed.isdecimal() and 1 <= int(typed) <= most:
+                return int(typed)
+            print(f"Type a number from 1 to {most}.")
+
+
+def _no_question(typed: str) -> None:
+    """What was typed at a choice does not come back with the arrow-up key; the question before it does."""
+    readline = sys.modules.get("readline")
+    if readline is not None and typed and (last := readline.get_current_history_length()):
+        readline.remove_history_item(last - 1)
 
 
 def _accepted() -> bool:

@@ -10,6 +10,12 @@ from govdesk.domain.turn import Cut, Decided, OldTurn, TooLong, WhenFull
 
 SUMMARISE = "summarise"
 """A choice of its own: two turns, the summary's and then the message's."""
+SHORTEN = "shorten"
+"""A choice of a person who is there: nothing is sent."""
+NOT_SUMMARISED = (
+    "There is no summary that came to its end, so the message was not sent. Have it tried again, leave the "
+    "oldest turns out, or shorten the message."
+)
 _LISTED = 8
 
 
@@ -29,22 +35,50 @@ def first_try(when_full: str) -> WhenFull:
     return WhenFull.STOP if when_full == SUMMARISE else WhenFull(when_full)
 
 
-def ways_on(too_long: TooLong) -> str:
-    """The three choices for what does not fit, for a person; the explanation of the turn was said before."""
-    lines = []
-    if too_long.message_over_tokens > 0:
-        about = "about " if too_long.estimated else ""
-        lines.append(
-            f"The message alone is {about}{too_long.message_over_tokens:,} tokens too long: shorten it."
-        )
-    else:
-        lines.append("Shorten the message, or ask again with one of these:")
+def ways_on(too_long: TooLong, again: str = "ask again with one of these:") -> str:
+    """The choices for what does not fit, where nobody can be asked; why it does not was said before.
+
+    Args:
+        too_long: what does not fit.
+        again: how the command is to be given again.
+    """
+    lines = [_alone(too_long) or f"Shorten the message, or {again}"]
     if too_long.oldest:
         lines.append(f"--when-full=drop-oldest leaves out, and frees {too_long.freed_tokens:,} tokens:")
         lines += _named(too_long.oldest)
     if too_long.to_summarise:
         lines.append(f"--when-full=summarise has {_oldest(len(too_long.to_summarise))} summarised first.")
     return "".join(line + "\n" for line in lines)
+
+
+def choices(too_long: TooLong) -> dict[str, str]:
+    """What a person who is there can choose, and the words for it; it may be shortening alone."""
+    ways = {}
+    if too_long.oldest:
+        frees = f"this frees {too_long.freed_tokens:,} tokens:"
+        said = [f"leave out {_oldest(len(too_long.oldest))} from now on; {frees}"]
+        ways[WhenFull.DROP_OLDEST.value] = "\n   ".join(said + _named(too_long.oldest))
+    if too_long.to_summarise:
+        turns = _oldest(len(too_long.to_summarise))
+        ways[SUMMARISE] = f"have {turns} summarised first; the summary then stands in their place"
+    ways[SHORTEN] = "shorten the message: nothing is sent"
+    return ways
+
+
+def question(too_long: TooLong) -> str:
+    """The choices, numbered; or why there is none."""
+    ways = list(choices(too_long).values())
+    if len(ways) == 1:
+        return (_alone(too_long) or "Shorten the message.") + "\n"
+    return "How should it go on?\n" + "".join(f"  {number}  {way}\n" for number, way in enumerate(ways, 1))
+
+
+def _alone(too_long: TooLong) -> str:
+    """Said of a message that fits no context; empty when it is the conversation that is too long."""
+    if too_long.message_over_tokens <= 0:
+        return ""
+    about = "about " if too_long.estimated else ""
+    return f"The message alone is {about}{too_long.message_over_tokens:,} tokens too long: shorten it."
 
 
 def left_out(event: Decided) -> str:

@@ -81,8 +81,8 @@ class ModelLine:
 
     @property
     def draft_words(self) -> str:
-        """As people read it: it is known, and not used yet."""
-        return f"{self.draft} (not used yet)" if self.draft else "none"
+        """As people read it."""
+        return f"{self.draft} (used when it is approved and has room)" if self.draft else "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from govdesk.domain.decision import Decision
@@ -27,11 +27,30 @@ class Outcome(Enum):
     INTERRUPTED = "interrupted"
 
 
+class Length(Enum):
+    """How long an answer may get, for people who do not want to choose numbers; thinking counts with it."""
+
+    SHORT = "short"
+    USUAL = "usual"
+    LONG = "long"
+
+    def tokens(self, context_tokens: int) -> int:
+        """Most tokens with a model that sees so many; as with any number, what the context holds is all."""
+        match self:
+            case Length.SHORT:
+                return 256
+            case Length.USUAL:
+                return min(4096, max(512, context_tokens // 8))
+            case Length.LONG:
+                return max(1024, context_tokens // 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen. `seed` None draws one and records it.
 
     `min_p`: what is less likely than so much of the likeliest is left out. `grammar` (GBNF): the shape.
+    `length`: in place of `max_tokens`, once it is known how many tokens the model sees.
     """
 
     max_tokens: int = 512
@@ -42,11 +61,21 @@ class Sampling:
     seed: int | None = None
     min_p: float = 0.0
     grammar: str = ""
+    length: Length | None = None
+
+    def limited(self, context_tokens: int) -> Sampling:
+        """With the length as the number it is in a context of so many tokens."""
+        if self.length is None:
+            return self
+        return replace(self, max_tokens=self.length.tokens(context_tokens), length=None)
 
     def numbers(self) -> dict[str, int]:
-        """What a record says of it: integers, fractions in thousandths; of a grammar its length."""
+        """What a record says of it: integers, fractions in thousandths; of a grammar its length.
+
+        A length that is not a number yet is left out.
+        """
         return {
-            "max_tokens": self.max_tokens,
+            **({"max_tokens": self.max_tokens} if self.length is None else {}),
             "temperature_thousandths": round(1000 * self.temperature),
             "top_p_thousandths": round(1000 * self.top_p),
             "min_p_thousandths": round(1000 * self.min_p),
@@ -92,13 +121,19 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused)."""
+    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused).
+
+    `threads` is the fewest of `most_threads` that computed while others needed the rest of the machine; 0 of
+    0 when there was room for all, and in a turn that is read again from history.
+    """
 
     prompt_tokens: int = 0
     read_tokens: int = 0
     answer_tokens: int = 0
     first_token_seconds: float = 0.0
     total_seconds: float = 0.0
+    threads: int = 0
+    most_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +190,16 @@ class Message:
     def is_summary(self) -> bool:
         """Whether its turn summarises older ones."""
         return self.cut.summary == self.turn
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is an answer that came to its own end."""
+        return is_whole(self.outcome, self.text, self.code)
+
+
+def is_whole(outcome: Outcome | None, text: str, code: str) -> bool:
+    """Whether an answer came to its own end: not cut, not stopped in a loop. Older rows have no code."""
+    return outcome is Outcome.COMPLETED and bool(text) and code in {"", "end"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +336,12 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The model is reading the prompt: tokens done of all."""
+    """The model is reading the prompt: tokens done of all; threads as in `Usage`."""
 
     done_tokens: int
     total_tokens: int
+    threads: int = 0
+    most_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +377,13 @@ class Ended:
     sampling: Sampling = Sampling()
     """How the tokens were chosen, the seed included."""
     thinking: Thinking = Thinking()
+    code: str = ""
+    """Why it ended so: the stable code that the record has too."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is an answer that came to its own end."""
+        return is_whole(self.outcome, self.text, self.code)
 
 
 TurnEvent = Decided | TooLong | Reading | Released | Ended

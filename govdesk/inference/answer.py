@@ -7,6 +7,7 @@ has an end because its pieces are counted here, not because the worker says so.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from govdesk.domain.frames import AnswerDone, AnswerFailed, AnswerPiece, FromWorker, PromptProgress
 from govdesk.domain.ids import TurnId
@@ -29,10 +30,14 @@ class Hearing:
         turn: the turn that is answered.
         context_tokens: what the model can see.
         max_tokens: how long the answer may get.
+        cancelled: whether the worker was told to stop; else it did not stop for that.
     """
 
-    def __init__(self, turn: TurnId, context_tokens: int, max_tokens: int) -> None:
+    def __init__(
+        self, turn: TurnId, context_tokens: int, max_tokens: int, cancelled: Callable[[], bool]
+    ) -> None:
         self._turn = turn
+        self._cancelled = cancelled
         self._context_tokens = context_tokens
         self._max_tokens = min(max_tokens, context_tokens)
         self._read = -1
@@ -71,7 +76,8 @@ class Hearing:
             _require(frame.done_tokens < total)  # at least the last token is read: it chooses the first
             self._reused = frame.done_tokens
         self._read, self._total = frame.done_tokens, total
-        return Reading(frame.done_tokens, frame.total_tokens)
+        _require(_fewer(frame))
+        return Reading(frame.done_tokens, frame.total_tokens, frame.threads, frame.most_threads)
 
     def _piece(self, frame: AnswerPiece) -> Piece:
         _require(self._read == self._total)
@@ -90,21 +96,32 @@ class Hearing:
 
     def _done(self, frame: AnswerDone) -> Stopped:
         _require(frame.reason in _REASONS)
-        _require(self._read == self._total or frame.reason == "cancelled")
+        if frame.reason == "cancelled":
+            _require(self._cancelled())  # else the turn would be on record as stopped by the person
+        else:
+            _require(self._read == self._total)
         _require(frame.read_tokens <= frame.prompt_tokens <= self._context_tokens)
         if self._total is not None:
             left = self._total - self._reused
             _require(frame.prompt_tokens == self._total)
             _require(frame.read_tokens == left if self._read == self._total else frame.read_tokens <= left)
         _require(self._tokens <= frame.answer_tokens <= self._max_tokens)
+        _require(_fewer(frame))
         usage = Usage(
             prompt_tokens=frame.prompt_tokens,
             read_tokens=frame.read_tokens,
             answer_tokens=frame.answer_tokens,
             first_token_seconds=self._first_seconds or 0.0,
             total_seconds=time.monotonic() - self._started,
+            threads=frame.threads,
+            most_threads=frame.most_threads,
         )
         return Stopped(frame.reason, usage)
+
+
+def _fewer(frame: PromptProgress | AnswerDone) -> bool:
+    """Whether what it says of threads makes sense: some of more, or nothing."""
+    return 0 < frame.threads < frame.most_threads or frame.threads == frame.most_threads == 0
 
 
 def _require(holds: bool) -> None:

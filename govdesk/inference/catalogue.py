@@ -161,6 +161,49 @@ def approved_model(
     )
 
 
+def draft_for(
+    model: Model,
+    found: Found,
+    approved: tuple[str, ...],
+    system_high: str,
+    dominates: Callable[[str, str], bool],
+) -> Model | None:
+    """The model that a manifest names to draft for its own: admitted as any other model.
+
+    Args:
+        model: the one that answers.
+        found: what lies in the folders.
+        approved: SHA-384 digests, from policy.
+        system_high: see `approved_model`.
+        dominates: see `approved_model`.
+
+    Returns:
+        None when the manifest names none.
+
+    Raises:
+        ModelError: the one that is named may not be used, or is not here.
+    """
+    name = model.manifest.draft
+    if not name:
+        return None
+    here = found.by_digest
+    candidates = [
+        here[digest] for digest in approved if digest in here and here[digest].manifest.name == name
+    ]
+    if not candidates:
+        raise ModelError(
+            f"The model {name}, which is to draft for {model.manifest.title}, is not here or not approved.",
+            code="draft.none-approved",
+            kept=_KEPT,
+            todo="Ask your administrator to import and approve it; answers only come sooner with it.",
+        )
+    if not covers(candidates[0], system_high, dominates):
+        raise marked_too_low(candidates[0], system_high)
+    if candidates[0].missing:
+        raise missing(candidates[0])
+    return candidates[0]
+
+
 def can_answer(
     model: Model, approved: tuple[str, ...], system_high: str, dominates: Callable[[str, str], bool]
 ) -> bool:

@@ -24,9 +24,14 @@ from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.placement import Placement
 
 MAX_KEPT_BYTES = 4096
-_PROBE_CODES = frozenset({
-    "backend.missing", "backend.refused", "worker.crashed", "worker.killed", "worker.hung", "worker.garbage",
+_OF_THE_DRIVER = frozenset({
+    "backend.refused", "worker.crashed", "worker.hung", "worker.garbage", "worker.instruction",
+    "worker.walls",
 })  # fmt: skip
+"""It would end like this again: kept, and not tried again with this driver."""
+PASSING = frozenset({"backend.missing", "worker.killed", "worker.memory"})
+"""It may go well the next time, with more memory free: true for one load, and never kept."""
+_KEPT = _OF_THE_DRIVER | {"", "gpu.probe"}
 _NOT_PLAIN = re.compile(r"[^ -~]")
 
 
@@ -44,8 +49,8 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Status:
     """How it stands with one backend. `code` is empty while nothing speaks against it.
 
-    Codes: `gpu.policy`, `gpu.backend`, `gpu.device`, `gpu.permission`, `gpu.driver`, `gpu.memory`, or what a
-    try ended with.
+    Codes: `gpu.policy`, `gpu.backend`, `gpu.device`, `gpu.permission`, `gpu.driver`, `gpu.probe`,
+    `gpu.memory`, `gpu.load`, or what a worker on it ended with.
     """
 
     look: Look
@@ -96,8 +101,7 @@ class Graphics:
             verdict = verdicts.get(name)
             if verdict is None or verdict.stamp != status.look.stamp:
                 verdict = _Verdict(status.look.stamp, _judged(probe(name)))
-                verdicts[name] = verdict
-                self._write(verdicts)
+                self._keep(name, verdict)
             if not verdict.code:
                 return name
             self._statuses[name] = replace(status, code=verdict.code)
@@ -133,11 +137,15 @@ class Graphics:
         return self._statuses[backend].code
 
     def failed(self, backend: GpuBackend, code: str) -> None:
-        """A worker on this backend failed although the try went well: not again with this driver."""
+        """A worker on this backend failed although the try went well.
+
+        What says something about the driver is kept: not again with this one. What may lie in the model, or
+        in the memory that was free, counts until the next load: another model is not to suffer for it.
+        """
         status = self._statuses[backend]
         self.used = None
-        self._statuses[backend] = replace(status, code=code)
-        self._write({**self._read(), backend: _Verdict(status.look.stamp, code)})
+        self._statuses[backend] = replace(status, code=_ended(code))
+        self._keep(backend, _Verdict(status.look.stamp, _ended(code)))
 
     def _status(self, backend: GpuBackend) -> Status:
         found = self._look_at(backend)
@@ -160,13 +168,19 @@ class Graphics:
                 kept = msgspec.json.decode(file.read(MAX_KEPT_BYTES), type=_Kept)
         except (OSError, msgspec.MsgspecError):
             return {}
-        return kept.verdicts if kept.schema == 1 else {}
+        if kept.schema != 1:
+            return {}
+        return {name: found for name, found in kept.verdicts.items() if found.code in _KEPT}
+
+    def _keep(self, backend: GpuBackend, verdict: _Verdict) -> None:
+        if verdict.code in _KEPT:
+            self._write({**self._read(), backend: verdict})
 
     def _write(self, verdicts: dict[str, _Verdict]) -> None:
         """Keep them. A disk that takes nothing costs another try at the next start, nothing else."""
         if self._kept is None:
             return
-        content = msgspec.json.encode(_Kept(1, {name: verdicts[name] for name in verdicts}))
+        content = msgspec.json.encode(_Kept(1, verdicts))
         beside = self._kept.with_name(self._kept.name + ".new")
         with contextlib.suppress(OSError):
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -188,5 +202,12 @@ def plain(untrusted: tuple[Device, ...]) -> tuple[Device, ...]:
 def _judged(untrusted: Devices) -> str:
     """Empty when a device computed right; else why not, in our words."""
     if untrusted.code:
-        return untrusted.code if untrusted.code in _PROBE_CODES else "gpu.probe"
+        return untrusted.code if untrusted.code in _OF_THE_DRIVER | PASSING else "gpu.probe"
     return "" if untrusted.devices else "gpu.probe"
+
+
+def _ended(code: str) -> str:
+    """What the end of a worker with a model on a card says of the card."""
+    if code in _OF_THE_DRIVER | PASSING:
+        return code
+    return "gpu.memory" if code == "model.no-context" else "gpu.load"

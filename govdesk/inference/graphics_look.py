@@ -1,7 +1,7 @@
 """What this machine has for a graphics backend, looked at without loading anything: devices, driver, backend.
 
-Only files are read, and each driver's version becomes a stamp: what was found out about a driver holds
-as long as that stamp does.
+Only files are read, and the versions of each driver and of what is ours become a stamp: what was found out
+about a driver holds as long as that stamp does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from govdesk import crypto
+from govdesk import __version__, crypto
 from govdesk.domain.frames import GpuBackend
 from govdesk.sandbox import graphics
 
@@ -35,7 +35,7 @@ class Look:
         nodes: device files.
         usable: those of them that this account may open.
         driver: the driver's files that were found; empty: none.
-        stamp: changes with the driver.
+        stamp: changes with the driver, the machine's start and our own package.
         opening: what a worker's walls would leave open for it.
     """
 
@@ -66,13 +66,15 @@ def look(
     opening = graphics.opening(backend, root)
     nodes = opening.nodes
     driver = _driver(backend, root)
+    library = folder / f"libggml-{backend}.so"
+    ours = (library, folder / "libggml-base.so")
     return Look(
         backend=backend,
-        installed=(folder / f"libggml-{backend}.so").is_file(),
+        installed=library.is_file(),
         nodes=nodes,
         usable=tuple(node for node in nodes if may_use(node)),
         driver=driver,
-        stamp=_stamp(root, (*driver, *nodes)),
+        stamp=_stamp(root, (*driver, *nodes, *ours)),
         opening=opening,
     )
 
@@ -92,7 +94,7 @@ def _driver(backend: GpuBackend, root: Path) -> tuple[Path, ...]:
 
 
 def _stamp(root: Path, files: tuple[Path, ...]) -> str:
-    parts = [platform.release()]
+    parts = [platform.release(), __version__]  # ours: its walls may be what a driver ended at
     for name in _STAMP_FILES:
         try:
             with (root / name).open("rb") as file:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from govdesk.domain.inference import Finding
 from govdesk.domain.policy import GpuRule
-from govdesk.inference.graphics import Graphics, Status
+from govdesk.inference.graphics import PASSING, Graphics, Status
 
 _MIB = 1024 * 1024
 _NAMES = {"cuda": "CUDA (NVIDIA)", "vulkan": "Vulkan"}
 _ORDER = (
     "gpu.policy", "gpu.backend", "gpu.device", "gpu.permission", "gpu.driver", "gpu.probe", "gpu.memory",
+    "gpu.load",
 )  # fmt: skip
 """Each is looked at only where those before it hold."""
 _PROBE_ENDS = {
@@ -19,18 +20,27 @@ _PROBE_ENDS = {
     "worker.killed": "the driver was ended by the system, perhaps for want of memory",
     "worker.hung": "the driver did not answer in time",
     "worker.garbage": "what came back made no sense",
+    "worker.memory": "its process needed more memory than it may have",
+    "worker.instruction": "it uses an instruction that this processor lacks",
+    "worker.walls": "the driver tried something that the worker's walls do not allow",
     "gpu.probe": "no device of it computed a small task right",
 }
 
 
-def runs_on(graphics: Graphics) -> str:
-    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why."""
+def runs_on(graphics: Graphics, threads: int = 0) -> str:
+    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why.
+
+    Args:
+        graphics: what was found out about cards.
+        threads: how many compute on the processor where there is room; 0: not said.
+    """
     used = graphics.used
     if used is not None and used.placement is not None:
         placed = used.placement
         titles = " and ".join(share.device.title for share in placed.shares)
         return f"{titles} ({placed.placed} of {placed.layers} layers)"
-    return f"the processor: {_why(graphics)}"
+    with_threads = f" with {threads} thread{'' if threads == 1 else 's'}" if threads else ""
+    return f"the processor{with_threads}: {_why(graphics)}"
 
 
 def _why(graphics: Graphics) -> str:
@@ -41,6 +51,8 @@ def _why(graphics: Graphics) -> str:
         return "the graphics card has too little free memory for this model"
     if codes & set(_PROBE_ENDS):
         return "the graphics card failed; `govdesk doctor` says how"
+    if "gpu.load" in codes:
+        return "the model did not load on the graphics card; `govdesk doctor` says more"
     return "no graphics card that can be used"
 
 
@@ -85,7 +97,8 @@ def _steps(status: Status) -> tuple[Finding, ...]:
     failed = _step(status.code)
     skipped = "gpu.device" if failed == "gpu.permission" else "gpu.permission"
     steps = _ORDER[1 : _reached(status.code) + 1]
-    return tuple(_finding(step, status) for step in steps if step != skipped)
+    left_out = {skipped, "gpu.load"} - {failed}  # that a model was loaded is told by where it computes
+    return tuple(_finding(step, status) for step in steps if step not in left_out)
 
 
 def _finding(step: str, status: Status) -> Finding:
@@ -108,27 +121,31 @@ def _finding(step: str, status: Status) -> Finding:
             return Finding(step, True, ", ".join(path.name for path in status.look.driver))
         case "gpu.probe":
             if failed:
-                end = _PROBE_ENDS[status.code]
-                return Finding(step, False, f"a try of {name} in a process of its own failed: {end}", _FAILED)
+                end, passing = _PROBE_ENDS[status.code], status.code in PASSING
+                advice = _AGAIN if passing else _FAILED
+                return Finding(step, False, f"{name} failed when it was last used: {end}", advice)
             return Finding(step, True, f"{name} computed a small task right")
+        case "gpu.load":
+            return Finding(step, False, f"the model did not load with {name}", _OTHER_MODEL)
         case _:
             return _memory(status, failed=failed)
 
 
 def _memory(status: Status, *, failed: bool) -> Finding:
+    step, placed = "gpu.memory", status.placement
+    if placed is None:
+        if failed:
+            return Finding(step, False, "too little memory is free on it", _SMALLER)
+        return Finding(step, True, "not looked at: no model was loaded")
     free = ", ".join(f"{device.title}: {device.free_bytes // _MIB:,} MiB free" for device in status.devices)
-    if status.placement is None:
-        return Finding("gpu.memory", True, "not looked at: no model was loaded")
-    needed = f"the whole model takes {status.placement.needed_bytes // _MIB:,} MiB"
-    if failed:
-        return Finding(
-            "gpu.memory",
-            False,
-            f"{free}; {needed}; not one layer fits",
-            _SMALLER,
-        )
-    placed = f"{status.placement.placed} of {status.placement.layers} layers"
-    return Finding("gpu.memory", True, f"{free}; {needed}; {placed} are on it")
+    needed = f"the whole model takes {placed.needed_bytes // _MIB:,} MiB"
+    layers = f"{placed.placed} of {placed.layers} layers"
+    if not failed:
+        return Finding(step, True, f"{free}; {needed}; {layers} are on it")
+    why = (
+        f"{layers} were to be on it, and did not leave room enough" if placed.shares else "not one layer fits"
+    )
+    return Finding(step, False, f"{free}; {needed}; {why}", _SMALLER)
 
 
 _INSTALL = "Your administrator installs the package with this backend; in a checkout, use `make backends`."
@@ -136,4 +153,15 @@ _SMALLER = "Choose a smaller model, or close what else uses the card."
 _NO_DEVICE = "There is no card, or the kernel has no driver for it: no /dev/dri/renderD…, no /dev/nvidia0."
 _PERMISSION = "An administrator lets this account use it: on most systems by the groups `render` and `video`."
 _NO_DRIVER = "Your administrator installs the vendor's driver, or Mesa's, with the loader of Vulkan."
-_FAILED = "Models compute on the processor; a new driver, or the next start of the machine, is tried again."
+_FAILED = (
+    "Models compute on the processor. It is tried again with a new driver, with a new package of GovDesk, "
+    "and after the next start of the machine."
+)
+_AGAIN = (
+    "Models compute on the processor until a model is loaded again, or, where it failed in the middle of an "
+    "answer, until GovDesk is unlocked or started again: then the card is tried again."
+)
+_OTHER_MODEL = (
+    "It computes on the processor if it loads there. The card is tried again when a model is loaded the next "
+    "time; other models may use it."
+)

@@ -270,6 +270,11 @@ class Shelf:
             todo="Remove it with the installation.",
         )
 
+    def draft_for(self, model: Model) -> Model | None:
+        """The approved model that drafts for another; see `catalogue.draft_for`."""
+        rules = self._rules
+        return catalogue.draft_for(model, self._found(), rules.approved, rules.system_high, rules.dominates)
+
     @property
     def _folders(self) -> tuple[Path, ...]:
         return (self._shipped, self.own)

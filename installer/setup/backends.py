@@ -32,6 +32,8 @@ _COMMON = (
 )
 _WITHOUT_CPU = (*_COMMON, "-DGGML_CPU=OFF")
 _HEADER = re.compile(r"^#define VK_HEADER_VERSION (\d+)", re.MULTILINE)
+_CUBLAS = re.compile(r"^#define CUBLAS_VER_[A-Z]+ +\d+", re.MULTILINE)
+_CACHED = re.compile(r"^(\w+):\w+=(/.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Part:
         targets: ninja's.
         kept: patterns of the libraries that are kept of what is built.
         with_wheel: the Python part is made along.
+        asks: questions to the tools whose answers (their versions) go into the key.
+        versions: of what is no program, for the key.
+        beside: variables of CMake's cache, each naming a library that has to lie beside what is built.
     """
 
     name: str
@@ -51,6 +56,9 @@ class Part:
     targets: tuple[str, ...]
     kept: tuple[str, ...] = ("lib*.so*",)
     with_wheel: bool = False
+    asks: tuple[tuple[str, ...], ...] = ()
+    versions: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 GRAPHICS = ("vulkan", "cuda")
@@ -65,15 +73,18 @@ class VulkanTools:
     headers: Path
     spirv: Path
     linked: Path
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CudaTools:
-    """What CUDA is built with: the compiler, and cuBLAS, which the source always links."""
+    """What CUDA is built with: the compiler, and cuBLAS (two libraries), which the source always links."""
 
     nvcc: str
     include: Path
     linked: Path
+    light: Path
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +175,8 @@ def vulkan(environment: Mapping[str, str], root: Path = Path("/")) -> VulkanTool
     libraries = sorted((root / "usr").glob("lib*/**/libvulkan.so"))
     if not libraries:
         return "libvulkan.so is missing (Debian: apt-get install libvulkan-dev)"
-    return VulkanTools(glslc, found / "include", spirv[0], libraries[0])
+    versions = (version[0], _text(spirv[0] / "SPIRV-HeadersConfigVersion.cmake"))
+    return VulkanTools(glslc, found / "include", spirv[0], libraries[0], versions)
 
 
 def vulkan_part(tools: VulkanTools) -> Part:
@@ -177,7 +189,14 @@ def vulkan_part(tools: VulkanTools) -> Part:
         f"-DVulkan_GLSLC_EXECUTABLE={tools.glslc}",
         f"-DSPIRV-Headers_DIR={tools.spirv}",
     )
-    return Part("vulkan", options, ("ggml-vulkan",), ("libggml-vulkan.so",))
+    return Part(
+        "vulkan",
+        options,
+        ("ggml-vulkan",),
+        ("libggml-vulkan.so",),
+        asks=((tools.glslc, "--version"),),
+        versions=tools.versions,
+    )
 
 
 def cuda(
@@ -197,14 +216,15 @@ def cuda(
     places = [Path(given)] if given else [Path(nvcc).resolve().parent.parent, *toolkits]
     for place in places:
         for include in (place / "include", *sorted(place.glob("targets/*/include"))):
-            libraries = [
-                found
-                for folder in ("lib", "lib64", "stubs")
-                for found in sorted((include.parent / folder).glob("libcublas.so*"))
-            ]
-            if (include / "cublas_v2.h").is_file() and libraries:
-                return CudaTools(nvcc, include, libraries[0])
-    return "cuBLAS is missing, whose header and library the source needs (GOVDESK_CUBLAS names its folder)"
+            for folder in (include.parent / "lib", include.parent / "lib64"):
+                linked, light = _by_version(folder, "libcublas"), _by_version(folder, "libcublasLt")
+                if (include / "cublas_v2.h").is_file() and linked and light:
+                    versions = tuple(_CUBLAS.findall(_text(include / "cublas_api.h")))
+                    return CudaTools(nvcc, include, linked, light, versions)
+    return (
+        "cuBLAS is missing: the source needs its header cublas_v2.h, and what is built needs libcublas.so.… "
+        "and libcublasLt.so.… beside it (GOVDESK_CUBLAS names their folder)"
+    )
 
 
 def cuda_part(tools: CudaTools, environment: Mapping[str, str]) -> Part:
@@ -223,8 +243,51 @@ def cuda_part(tools: CudaTools, environment: Mapping[str, str]) -> Part:
         f"-DCMAKE_CUDA_COMPILER={tools.nvcc}",
         f"-DCMAKE_CUDA_FLAGS=-I{tools.include}",
         f"-DCUDA_cublas_LIBRARY={tools.linked}",
+        f"-DCUDA_cublasLt_LIBRARY={tools.light}",
     )
-    return Part("cuda", options, ("ggml-cuda",), ("libggml-cuda.so",))
+    return Part(
+        "cuda",
+        options,
+        ("ggml-cuda",),
+        ("libggml-cuda.so",),
+        asks=((tools.nvcc, "--version"),),
+        versions=tools.versions,
+        beside=("CUDA_cudart_LIBRARY", "CUDA_cublas_LIBRARY", "CUDA_cublasLt_LIBRARY"),
+    )
+
+
+def beside(cache: str, variables: tuple[str, ...]) -> tuple[Path, ...]:
+    """The libraries that what is built is loaded with, each by the name that it is loaded by.
+
+    Args:
+        cache: CMake's, after configuring.
+        variables: in it, naming the libraries.
+
+    Raises:
+        SetupError: one of them is not there, or only as what is linked against.
+    """
+    found = dict(_CACHED.findall(cache))
+    libraries = {name: Path(found.get(name, "")) for name in variables}
+    named = {name: _by_version(path.parent, path.name.split(".so")[0]) for name, path in libraries.items()}
+    missing = sorted(name for name, path in named.items() if path is None)
+    if missing:
+        raise SetupError(
+            f"What is built could not be loaded: libraries were not found ({', '.join(missing)}).",
+            todo="The toolkit has to be whole: libcudart.so.… lies in its folder lib or lib64.",
+        )
+    return tuple(path for path in named.values() if path)
+
+
+def _by_version(folder: Path, name: str) -> Path | None:
+    """The library by the name that programs load it by, as `libcublas.so.13`; None: it is not there."""
+    return min(folder.glob(f"{name}.so.[0-9]*"), key=lambda path: len(path.name), default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def parts(names: tuple[str, ...], environment: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[str, ...]]:

@@ -16,7 +16,14 @@ from installer.setup import backends
 from installer.setup.backends import NATIVE, Part
 from installer.setup.commands import Commands, ninja_summary
 from installer.setup.environment import Environment
-from installer.setup.files import locked, scratch_folder, sha256_of_file, sha256_of_parts, write_whole
+from installer.setup.files import (
+    copy_whole,
+    locked,
+    scratch_folder,
+    sha256_of_file,
+    sha256_of_parts,
+    write_whole,
+)
 from installer.setup.native import (
     OPTIONS,
     PYTHON_PART,
@@ -73,7 +80,6 @@ class Llama:
         """Build (or find in the cache) and install."""
         kept = backends.read_choice(self._environment.stamps)
         names = self._asked or kept.names
-        left_out: tuple[str, ...] = ()
         if names == (NATIVE,):
             wanted = {self._key(NATIVE_PART): NATIVE_PART}
         else:
@@ -82,22 +88,21 @@ class Llama:
             if self._asked is None and kept.base == self._key(backends.CPU):
                 # the tools of a part need not be there again for it to stay
                 wanted = {key: wanted.get(key, Part(name, (), ())) for name, key in kept.keys.items()}
+            else:
+                for words in left_out:  # at every run that asks for it: the step may have nothing to do
+                    self._report.say(words)
         inputs = next(iter(wanted)) if names == (NATIVE,) else sha256_of_parts("backends 1", *sorted(wanted))
         title = "llama.cpp" if names == (NATIVE,) else "llama.cpp with backends to load"
 
-        def act() -> None:
-            for words in left_out:
-                self._report.say(f"  {words}")
-            self._install(wanted)
-
-        return Step("llama", title, inputs, act, self._installed)
+        return Step("llama", title, inputs, lambda: self._install(wanted), self._installed)
 
     def _key(self, part: Part) -> str:
         chosen = [
             self._commands.environment.get("CC") or "cc",
             self._commands.environment.get("CXX") or "c++",
         ]
-        compilers = "".join(self._commands.answer([*words.split(), "--version"]) or "" for words in chosen)
+        asks = [[*words.split(), "--version"] for words in chosen] + [list(words) for words in part.asks]
+        compilers = "".join([*(self._commands.answer(words) or "" for words in asks), *part.versions])
         cpu = processor(Path("/proc/cpuinfo").read_text()) if part.name == NATIVE else ""
         tools = self._requirements.with_name("build.txt").read_text()
         return build_key(
@@ -183,6 +188,7 @@ class Llama:
             todo=todo,
             summary=lambda _: "configuring",
         )
+        beside = backends.beside((objects / "CMakeCache.txt").read_text(), part.beside) if part.beside else ()
         self._commands.run(
             [programs / "ninja", "-C", objects, *part.targets],
             failed="llama.cpp could not be built",
@@ -198,6 +204,8 @@ class Llama:
             )
         for library in sorted(path for name in part.kept for path in (objects / "bin").glob(name)):
             copy_link_or_file(library, result / library.name)
+        for library in beside:
+            copy_whole(library.resolve(), result / library.name)
         record(result)
         result.replace(entry)
         shutil.rmtree(work, ignore_errors=True)

@@ -67,8 +67,9 @@ class WholeLine:
         self.store = EncryptedConversations(self.database)
         folders, roots = (config.MODELS,), trust_roots(config.RESOURCES / "policy" / "trust")
         approved = self.policy.policy.models.approved
+        self.broker = DirectBroker()
         self.supervisor = Supervisor(
-            DirectBroker(),
+            self.broker,
             lambda: catalogue.approved_model(
                 folders, roots, approved, self.policy.policy.system_high, composition.covers
             ),

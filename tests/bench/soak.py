@@ -22,7 +22,6 @@ from pathlib import Path
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.turn import Decided, Ended, Outcome, Released, Sampling
 from tests.bench.line import WholeLine
-from tests.processes import DirectBroker
 
 _WARM_UP = 5
 """Turns after which everything was used once: a stop, a long prompt, a conversation that goes on."""
@@ -80,8 +79,7 @@ def soak(turns: int, seed: int, *, progress: bool = False) -> tuple[dict[str, li
         line = WholeLine(Path(folder))
         try:
             line.supervisor.model()
-            broker = line.supervisor._broker
-            assert isinstance(broker, DirectBroker)
+            broker = line.broker
             assert broker.process is not None
             for first in _WORDS[:5]:  # each of the context's sequences, and one more
                 filling = " ".join([first, *draw.choices(_WORDS, k=_FILLING_WORDS)])

@@ -14,7 +14,9 @@ def note(view):
 
 def test_an_answer_that_was_cut_says_so_live_and_after_reopening(qtbot, enter, ask, desk):
     window = enter(desk)
-    cut = "The answer reached its limit of 20 tokens and stops here. Ask it to go on."
+    cut = (
+        "The answer reached its limit of 20 tokens and stops here. Ask it to go on, or allow a longer answer."
+    )
     desk.chat.script = Script(explanation=cut, code="length")
     page = ask(window, "x")
     assert note(page.transcript.views[-1]) == cut

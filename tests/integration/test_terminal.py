@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -208,8 +209,9 @@ def events(home, *names):
     return found
 
 
-def stored_answer(home):
-    """The last answer in the history, as the next session reads it."""
+@contextlib.contextmanager
+def history(home):
+    """The history, as the next session opens it."""
     from govdesk.session.key_slots import KeySlots
     from govdesk.session.keys import Purpose
     from govdesk.storage.conversations import EncryptedConversations
@@ -219,10 +221,15 @@ def stored_answer(home):
     with keys[Purpose.DATABASE].use() as key:
         database = Database.open(home / "history.db", key)
     try:
-        store = EncryptedConversations(database)
-        return store.messages(store.conversations()[0].id)[-1]
+        yield EncryptedConversations(database)
     finally:
         database.close()
+
+
+def stored_answer(home):
+    """The last answer in the history."""
+    with history(home) as store:
+        return store.messages(store.conversations()[0].id)[-1]
 
 
 @pytest.fixture
@@ -328,3 +335,58 @@ def test_the_window_closes_in_order_from_where_it_was_started(start, tmp_path, s
         terminal.process.terminate()
     assert terminal.ended() == code, terminal.seen
     assert events(home, "app.stop") == [("app.stop", "success", None)]
+
+
+def words(number: int) -> str:
+    """About so many tokens, a few more."""
+    return " ".join(f"w{at % 10}" for at in range(number // 2))
+
+
+def full_conversation(home) -> str:
+    """A conversation that fills most of any context that the embedded model may have."""
+    from govdesk.domain.ids import RecordSeq, TurnId
+    from govdesk.domain.turn import Outcome, Usage
+
+    with history(home) as store:
+        made = store.create("Ports", "UNCLASSIFIED", 1)
+        turn = TurnId("0" * 24)
+        store.begin_turn(made, turn, words(7400), (), "UNCLASSIFIED", "", 1)
+        store.append_answer(turn, "Read.")
+        store.finish_turn(turn, Outcome.COMPLETED, (), None, Usage(), RecordSeq(1), 2, "end")
+        return made
+
+
+def test_a_full_conversation_is_asked_about_there_and_then(home, start):
+    conversation = full_conversation(home)
+    terminal = start("chat", "--conversation", conversation, "--max-tokens", "5", term="xterm")
+    terminal.until("Type yes to accept: ")
+    terminal.type("yes\n")
+    terminal.until("Passphrase: ")
+    terminal.type(PASSPHRASE + "\n")
+    terminal.until("Going on in: Ports")
+    terminal.until("> ")
+    message = words(1400)
+    terminal.type(f"\x1b[200~{message}\x1b[201~\n")
+    asked = terminal.until(r"1 to \d \(Enter: \d\): ")
+    assert "Nothing was cut" in asked
+    assert "1  leave out the oldest turn from now on" in asked and "--when-full" not in asked
+    terminal.type("\n")  # shorten it
+    terminal.until("The arrow-up key brings your message back")
+    terminal.until("> ")
+    terminal.type("\x1b[A")
+    terminal.until("w9")
+    terminal.type("\n")
+    terminal.until(r"1 to \d \(Enter: \d\): ")
+    terminal.type("1\n")
+    terminal.until("The model does not see the oldest turn")
+    terminal.until("reached its limit of 5 tokens")
+    terminal.until("> ")
+    terminal.type("/end\n")
+    terminal.until(f"govdesk chat --conversation {conversation}")
+    assert terminal.ended() == 0
+    log = records(home)
+    outcomes = [record["fields"] for record in log if record["event"] == "turn.outcome"]
+    assert [fields["rule"] for fields in outcomes[-3:]] == ["context.full", "context.full", "length"]
+    assert outcomes[-1]["unseen"] == 1 and outcomes[-1]["conversation"] == conversation
+    asked = [record["fields"]["characters"] for record in log if record["event"] == "turn.intent"]
+    assert asked[-3:] == [len(message)] * 3

@@ -137,7 +137,7 @@ def test_a_prompt_larger_than_the_context_is_explained_and_nothing_is_cut(shared
     with pytest.raises(GovDeskError) as caught:
         shared.ask(((Role.USER, "word " * 9000),))
     assert caught.value.code == "context.full"
-    assert "4,096" in caught.value.explain()
+    assert f"can see {shared.supervisor.model().context_tokens:,}" in caught.value.explain()
     assert shared.ask()[0]
 
 
@@ -162,7 +162,7 @@ def test_a_worker_that_crashes_is_explained_and_the_next_turn_works(
 def test_a_worker_that_hangs_is_stopped_and_the_next_turn_works(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("govdesk.inference.supervisor.SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr("govdesk.inference.patience.SILENCE_SECONDS", 1.0)
     line.supervisor.model()
     with pytest.raises(WorkerError) as caught:
         for event in line.supervisor.answer(TurnId("t"), HELLO, Sampling(max_tokens=500, temperature=0.0)):
@@ -185,8 +185,9 @@ def test_a_consumer_that_goes_away_leaves_no_answer_running(line: Line) -> None:
 
 def test_a_late_cancel_does_not_stop_the_next_answer(shared: Line) -> None:
     shared.ask()
-    channel = shared.supervisor._channel
-    assert channel is not None
+    line = shared.supervisor._start.line
+    assert line is not None
+    channel = line.channel
     channel.send(Cancel(turn="t"))
     time.sleep(0.1)
     assert shared.ask()[1].reason in {"end", "length"}
@@ -224,12 +225,12 @@ class ImpostorBroker(DirectBroker):
         self._monkeypatch = monkeypatch
         self._program = _WRITES.format(garbage=garbage.hex())
 
-    def start_worker(self) -> Channel[FromWorker]:
+    def start_worker(self, gpu: str = "") -> Channel[FromWorker]:
         if self.started:
-            return super().start_worker()
+            return super().start_worker(gpu)
         with self._monkeypatch.context() as patch:
             patch.setattr(environment, "command", lambda: [sys.executable, "-I", "-c", self._program])
-            return super().start_worker()
+            return super().start_worker(gpu)
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 16, b"\0\0\0\1\xc1", b"GET / HTTP/1.1\r\n\r\n"])
@@ -249,7 +250,7 @@ def test_a_worker_that_sends_garbage_is_explained_and_the_next_turn_works(
 
 
 def test_stop_while_it_hangs_and_the_next_turn_works(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("govdesk.inference.supervisor.CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr("govdesk.inference.patience.CANCEL_SECONDS", 0.5)
     with pytest.raises(WorkerError) as caught:
         for event in line.supervisor.answer(TurnId("t"), HELLO, Sampling(max_tokens=500, temperature=0.0)):
             if isinstance(event, Piece):
@@ -263,8 +264,9 @@ def test_stop_while_it_hangs_and_the_next_turn_works(line: Line, monkeypatch: py
 
 def test_stop_is_heard_before_a_huge_prompt_is_tokenised(shared: Line) -> None:
     shared.supervisor.model()
-    channel = shared.supervisor._channel
-    assert channel is not None
+    line = shared.supervisor._start.line
+    assert line is not None
+    channel = line.channel
 
     class Hurried:
         """Presses Stop as soon as the order is out."""
@@ -277,12 +279,12 @@ def test_stop_is_heard_before_a_huge_prompt_is_tokenised(shared: Line) -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(channel, name)
 
-    shared.supervisor._channel = Hurried()  # type: ignore[assignment]
+    line.channel = Hurried()  # type: ignore[assignment]
     try:
         history = ((Role.USER, " " * 1_900_000),)
         [stopped] = shared.supervisor.answer(TurnId("t"), history, EXACT)
     finally:
-        shared.supervisor._channel = channel
+        line.channel = channel
     assert isinstance(stopped, Stopped) and stopped.reason == "cancelled"
     assert shared.ask()[0]
 
@@ -305,14 +307,14 @@ def test_an_open_channel_in_the_worker_means_no_answer(line: Line) -> None:
 def test_a_worker_whose_walls_cannot_be_had_is_explained(line: Line) -> None:
     start = line.broker.start_worker
 
-    def without_walls() -> Channel[FromWorker]:
+    def without_walls(gpu: str = "") -> Channel[FromWorker]:
         code = (
             "import sys; from govdesk.sandbox import landlock; landlock.abi = lambda: 0; "
             "sys.argv[0] = 'govdesk'; from govdesk.__main__ import main; sys.exit(main())"
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(environment, "command", lambda: [sys.executable, "-I", "-c", code])
-            return start()
+            return start(gpu)
 
     line.broker.start_worker = without_walls  # type: ignore[method-assign]
     with pytest.raises(WallError) as caught:

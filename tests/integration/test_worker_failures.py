@@ -49,13 +49,13 @@ class BreakingBroker(DirectBroker):
         super().__init__()
         self._how, self._at = how, at
 
-    def start_worker(self) -> Channel[FromWorker]:
+    def start_worker(self, gpu: str = "") -> Channel[FromWorker]:
         if self.started:
-            return super().start_worker()
+            return super().start_worker(gpu)
         with pytest.MonkeyPatch.context() as patch:
             program = [sys.executable, "-I", str(BROKEN), self._how, str(self._at)]
             patch.setattr(environment, "command", lambda: program)
-            return super().start_worker()
+            return super().start_worker(gpu)
 
 
 class Line:
@@ -178,8 +178,8 @@ def test_a_native_call_that_never_returns_is_ended(
 ) -> None:
     line = _line(lines, "spin")
     line.supervisor.model()
-    monkeypatch.setattr("govdesk.inference.supervisor.SILENCE_SECONDS", 600.0 if stopped else 3.0)
-    monkeypatch.setattr("govdesk.inference.supervisor.CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr("govdesk.inference.patience.SILENCE_SECONDS", 600.0 if stopped else 3.0)
+    monkeypatch.setattr("govdesk.inference.patience.CANCEL_SECONDS", 0.5)
     with pytest.raises(WorkerError) as caught:
         for event in line.supervisor.answer(TurnId("t"), STORY, LONG):
             if isinstance(event, Piece):

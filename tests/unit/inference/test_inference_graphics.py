@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from govdesk.domain.frames import Device, DeviceKind, Devices, GpuBackend, Loaded, LoadModel, Probe
+from govdesk.domain.frames import (
+    WORKER_OUT_OF_MEMORY,
+    AnswerPiece,
+    Cancel,
+    Device,
+    DeviceKind,
+    Devices,
+    GpuBackend,
+    Loaded,
+    LoadFailed,
+    LoadModel,
+    Probe,
+    WorkerEnded,
+)
+from govdesk.domain.ids import TurnId
+from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.policy import GpuRule
 from govdesk.domain.record import Event
-from govdesk.errors import WallError
-from govdesk.inference import graphics_words
-from govdesk.inference import supervisor as module
+from govdesk.domain.turn import Reading
+from govdesk.errors import WallError, WorkerError
+from govdesk.inference import failures, graphics_look, graphics_words, patience, words
 from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
 from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox.graphics import Opening
-from tests.unit.inference.test_inference_supervisor import Line, _require_closed
-from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, good
+from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line, _require_closed
+from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, done, good
 
 GIB = 1024**3
 NODE = Path("/dev/dri/renderD128")
@@ -88,6 +105,8 @@ def test_what_is_missing_is_not_tried_and_is_explained(code: str) -> None:
     assert not last.ok
     assert last.advice
     assert graphics_words.runs_on(graphics) == "the processor: no graphics card that can be used"
+    assert graphics_words.runs_on(graphics, 1).startswith("the processor with 1 thread: no graphics card")
+    assert graphics_words.runs_on(graphics, 4).startswith("the processor with 4 threads: ")
     if code == "gpu.permission":
         assert "no permission" in last.found
         assert str(NODE) in last.found
@@ -120,6 +139,61 @@ def test_a_try_that_fails_is_explained_in_our_words_and_kept(tmp_path: Path, cod
     assert Graphics(GpuRule.AUTO, kept, looking()).choose(never) == "", "the same driver is not tried again"
     newer = looking(replace(READY, stamp="stamp 2"))
     assert Graphics(GpuRule.AUTO, kept, newer).choose(works) == "vulkan", "another driver is"
+
+
+@pytest.mark.parametrize("code", ["worker.killed", "worker.memory", "backend.missing"])
+def test_a_try_that_fails_for_want_of_memory_is_made_again(tmp_path: Path, code: str) -> None:
+    kept = tmp_path / "graphics.json"
+    graphics = Graphics(GpuRule.AUTO, kept, looking())
+    assert graphics.choose(lambda _: Devices(devices=(), code=code)) == ""
+    assert graphics.code("vulkan") == code
+    last = graphics_words.findings(graphics)[-1]
+    assert not last.ok
+    assert "the card is tried again" in last.advice
+    assert graphics.choose(works) == "vulkan"
+
+
+KEPT_CODES = {"worker.crashed", "worker.hung", "worker.garbage", "worker.instruction", "worker.walls"}
+
+
+def failure_codes() -> set[str]:
+    """Every code that a worker with a model can end with, from where they are made."""
+    ends = [WorkerEnded(exit_code=code, signal=0) for code in range(8)]
+    ends += [WorkerEnded(exit_code=0, signal=number) for number in range(1, 65)]
+    codes = {failures.ended(end).code for end in (None, *ends)}
+    said = [*words._TEMPLATE, "model.no-context", "model.refused", "gpu.no-device", "backend.no-cpu"]
+    codes |= {words.load_failed(code, "m.gguf").code for code in said}
+    return codes | {"worker.hung", "worker.garbage", "model.template", words.stopped().code}
+
+
+def test_every_end_is_explained_and_only_the_drivers_own_are_kept(tmp_path: Path) -> None:
+    codes = failure_codes()
+    assert {"worker.memory", "worker.killed", "template.failed", "model.refused"} | KEPT_CODES <= codes
+    for code in sorted(codes | {"a code of the future"}):
+        kept = tmp_path / f"{code}.json"
+        graphics = Graphics(GpuRule.AUTO, kept, looking())
+        assert graphics.choose(works) == "vulkan"
+        graphics.failed("vulkan", code)
+        *fine, last = graphics_words.findings(graphics)
+        assert all(finding.ok for finding in fine), code
+        assert not last.ok, code
+        assert last.advice
+        assert last.id == {"model.no-context": "gpu.memory"}.get(
+            code, "gpu.probe" if code.startswith("worker.") and code != "worker.stopped" else "gpu.load"
+        )
+        assert graphics_words.runs_on(graphics).startswith("the processor: "), code
+        again = Graphics(GpuRule.AUTO, kept, looking()).choose(never)
+        assert again == ("" if code in KEPT_CODES else "vulkan"), code
+        assert graphics.choose(never) == again, code
+
+
+@pytest.mark.parametrize("code", ["model.refused", "template.syntax", "worker.memory", "model.no-context"])
+def test_a_verdict_that_should_not_have_been_kept_is_none(tmp_path: Path, code: str) -> None:
+    """As an earlier version wrote it: for the fault of one model no card stays off."""
+    kept = tmp_path / "graphics.json"
+    verdict = {"stamp": READY.stamp, "code": code}
+    kept.write_bytes(msgspec.json.encode({"schema": 1, "verdicts": {"vulkan": verdict}}))
+    assert Graphics(GpuRule.AUTO, kept, looking()).choose(works) == "vulkan"
 
 
 def test_a_good_verdict_is_kept_too(tmp_path: Path) -> None:
@@ -223,6 +297,32 @@ def test_the_stamp_changes_with_the_driver_the_machines_start_and_the_devices(tr
     assert len({first, second, third, seen(tree).stamp}) == 4
 
 
+@pytest.mark.parametrize("backend", ["vulkan", "cuda"])
+def test_a_corrected_package_is_tried_again(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: GpuBackend
+) -> None:
+    kept, tried = tmp_path / "graphics.json", []
+
+    def crashes(name: GpuBackend) -> Devices:
+        tried.append(name)
+        return Devices(devices=(), code="worker.crashed")
+
+    def choose() -> None:
+        assert Graphics(GpuRule(backend), kept, lambda name: seen(tree, name)).choose(crashes) == ""
+
+    for change in (
+        lambda: None,
+        lambda: (tree / f"lib/libggml-{backend}.so").write_text("corrected"),
+        lambda: (tree / "lib/libggml-base.so").write_text("what it stands on"),
+        lambda: monkeypatch.setattr(graphics_look, "__version__", "99.0"),
+    ):
+        change()
+        tried.clear()
+        choose()
+        choose()
+        assert tried == [backend], "once after each change"
+
+
 # ── the supervisor, with scripted workers ────────────────────────────────────
 
 
@@ -271,14 +371,14 @@ def hangs(worker: Worker) -> None:
 
 @pytest.fixture
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "PROBE_SECONDS", 0.5)
     orders.clear()
 
     def make(*scripts: Callable[[Worker], None], vulkan: Look = READY) -> Line:
         made = Line(tmp_path, *scripts)
         graphics = Graphics(GpuRule.AUTO, tmp_path / "graphics.json", looking(vulkan))
         made.supervisor = Supervisor(
-            made.broker, made.supervisor._find_model, made.record, _require_closed, graphics=graphics
+            made.broker, made.find_model, made.record, _require_closed, graphics=graphics
         )
         return made
 
@@ -311,6 +411,10 @@ def test_a_card_is_tried_apart_then_used_and_recorded(line) -> None:
     assert walls.id == "gpu.walls"
     assert all(word in walls.found for word in (str(NODE), "/usr/share/vulkan/icd.d", "type d"))
     assert all(ok for _, ok in ids(made.supervisor.graphics))
+    told = {finding.id: finding.found for finding in graphics_words.findings(made.supervisor.graphics)}
+    assert told["gpu.memory"].startswith("A card: 1,024 MiB free; the whole model takes ")
+    assert told["gpu.memory"].endswith(f" MiB; {layers} of {layers} layers are on it")
+    assert "gpu.load" not in told
     made.supervisor.stop()
 
 
@@ -346,6 +450,50 @@ def test_a_card_that_fails_later_is_left_and_the_processor_answers(
     assert made.broker.gpus[3:] == [""]
 
 
+def refuses(code: str) -> Callable[[Worker], None]:
+    """A worker that has a card, and says why the model did not load on it."""
+
+    def script(worker: Worker) -> None:
+        worker.hello()
+        worker.channel.receive(10)
+        worker.send(Devices(devices=(CARD,)))
+        worker.channel.receive(10)
+        worker.send(LoadFailed(code=code))
+        worker.until_closed()
+
+    return script
+
+
+REFUSALS = {
+    "model.refused": ("model.refused", "gpu.load", "did not load with Vulkan"),
+    "gpu.no-device": ("gpu.no-device", "gpu.load", "did not load with Vulkan"),
+    "template.syntax": ("template.syntax", "gpu.load", "did not load with Vulkan"),
+    "model.no-context": ("model.no-context", "gpu.memory", "A card: 1,024 MiB free; the whole model takes"),
+}
+
+
+@pytest.mark.parametrize("said", REFUSALS)
+def test_a_model_that_does_not_load_on_a_card_leaves_it_to_others(line, said: str) -> None:
+    recorded, finding, found = REFUSALS[said]
+    made = line(devices(CARD), refuses(said), good, devices(CARD))
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan", "vulkan", ""]
+    assert made.ask(), "the processor answers"
+    outcome, fields = loads(made)[-1]
+    assert (outcome, fields["code"]) == ("failure", recorded)
+    last = graphics_words.findings(made.supervisor.graphics)[-1]
+    assert (last.id, last.ok) == (finding, False)
+    assert found in last.found
+    if said == "model.no-context":
+        assert "did not leave room enough" in last.found
+        assert "too little free memory" in graphics_words.runs_on(made.supervisor.graphics)
+    made.supervisor.stop()
+    made.supervisor.model()
+    assert made.broker.gpus[3:] == ["vulkan"], "the card is used for the next"
+    assert made.supervisor.graphics.used is not None
+    made.supervisor.stop()
+
+
 def test_a_card_that_is_too_small_is_said_and_tried_again(line) -> None:
     tiny = Device(
         name="Vulkan0", title="Small", kind=DeviceKind.GPU, backend="Vulkan", memory_bytes=1, free_bytes=1
@@ -356,6 +504,9 @@ def test_a_card_that_is_too_small_is_said_and_tried_again(line) -> None:
     assert loads(made)[-1][0] == "failure"
     assert loads(made)[-1][1]["code"] == "gpu.memory"
     assert ids(made.supervisor.graphics)[-1] == ("gpu.memory", False)
+    last = graphics_words.findings(made.supervisor.graphics)[-1]
+    assert last.found.startswith("Small: 0 MiB free; the whole model takes ")
+    assert last.found.endswith("; not one layer fits")
     assert "too little free memory" in graphics_words.runs_on(made.supervisor.graphics)
     made.supervisor.stop()
     made.supervisor.model()
@@ -395,4 +546,134 @@ def test_a_default_supervisor_uses_no_card(tmp_path: Path) -> None:
     made.supervisor.model()
     assert made.broker.gpus == [""]
     assert ids(made.supervisor.graphics) == [("gpu.policy", False)]
+    made.supervisor.stop()
+
+
+# ── a card that fails while it answers ───────────────────────────────────────
+
+
+def answering(then: Callable[[Worker, str], None]) -> Callable[[Worker], None]:
+    """A worker on a card that loads, answers a piece and then does this."""
+
+    def script(worker: Worker) -> None:
+        worker.hello()
+        worker.channel.receive(10)
+        worker.send(Devices(devices=(CARD,)))
+        worker.load()
+        turn = worker.next_order().turn
+        worker.read(turn)
+        worker.send(AnswerPiece(turn=turn, text="Well", tokens=1))
+        then(worker, turn)
+
+    return script
+
+
+def falls_silent(worker: Worker, _turn: str) -> None:
+    worker.until_closed()
+
+
+def ends(_worker: Worker, _turn: str) -> None:
+    pass
+
+
+def says_nonsense(worker: Worker, _turn: str) -> None:
+    worker.send(Devices(devices=()))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize(
+    ("then", "end", "code"),
+    [
+        (ends, WorkerEnded(exit_code=0, signal=11), "worker.crashed"),
+        (ends, WorkerEnded(exit_code=0, signal=9), "worker.killed"),
+        (ends, WorkerEnded(exit_code=0, signal=31), "worker.walls"),
+        (falls_silent, None, "worker.hung"),
+        (says_nonsense, None, "worker.garbage"),
+    ],
+)
+def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
+    line, monkeypatch, then: Callable[[Worker, str], None], end: WorkerEnded | None, code: str
+) -> None:
+    made = line(devices(CARD), answering(then), good, good)
+    made.supervisor.model()
+    made.broker.ends = [end]
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 0.3)
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == code
+    assert "From the next question on the processor is used" in caught.value.todo
+    assert ("security officer" in caught.value.todo) == (code == "worker.walls")
+    [failure] = [entry.fields for entry in made.records if entry.event is Event.WORKER_FAILURE]
+    assert (failure["code"], failure["backend"]) == (code, "vulkan")
+    assert made.supervisor.graphics.used is None
+    assert isinstance(made.ask()[-1], Stopped)
+    made.supervisor.stop()
+    assert isinstance(made.ask()[-1], Stopped)
+    assert made.broker.gpus == ["vulkan", "vulkan", "", ""], "for the whole session"
+    assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
+
+
+def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
+    made = line(devices(CARD), answering(falls_silent), answering(ends), answering(falls_silent))
+    events = made.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
+    assert [type(next(events)) for _ in range(3)] == [Reading, Reading, Piece]
+    events.close()  # the person closes the window
+    made.broker.ends = [WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.memory"
+    assert "graphics card" not in caught.value.explain()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"] * 4
+    made.supervisor.stop()
+
+
+def test_on_the_processor_a_failure_says_nothing_about_a_card(line) -> None:
+    def dies_answering(worker: Worker) -> None:
+        worker.read(worker.order().turn)
+
+    made = line(devices(), dies_answering)
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert "graphics card" not in caught.value.explain()
+    assert made.supervisor.graphics.code("vulkan") == "gpu.probe"
+
+
+def slow_to_stop(worker: Worker, turn: str) -> None:
+    received = worker.channel.receive(10)
+    assert received is not None and isinstance(received[0], Cancel)
+    time.sleep(0.5)
+    worker.send(done(turn, reason="cancelled"))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize("on_card", [True, False])
+def test_a_card_has_longer_to_hear_a_stop(line, monkeypatch, on_card: bool) -> None:
+    """Nothing is heard there inside a part."""
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.1)
+
+    def on_processor(worker: Worker) -> None:
+        turn = worker.order().turn
+        worker.read(turn)
+        worker.send(AnswerPiece(turn=turn, text="Well", tokens=1))
+        slow_to_stop(worker, turn)
+
+    made = line(devices(CARD), answering(slow_to_stop)) if on_card else line(devices(), on_processor)
+
+    def stop_at_once() -> list[object]:
+        events: list[object] = []
+        for event in made.supervisor.answer(TurnId("t"), HISTORY, LIMIT):
+            events.append(event)
+            if isinstance(event, Piece):
+                made.supervisor.cancel()
+        return events
+
+    if on_card:
+        last = stop_at_once()[-1]
+        assert isinstance(last, Stopped) and last.reason == "cancelled"
+        assert made.supervisor.graphics.used is not None
+    else:
+        with pytest.raises(WorkerError) as caught:
+            stop_at_once()
+        assert caught.value.code == "worker.hung"
     made.supervisor.stop()

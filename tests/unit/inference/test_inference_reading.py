@@ -22,7 +22,7 @@ from govdesk.domain.ids import TurnId
 from govdesk.domain.inference import Count, Read, Stopped
 from govdesk.domain.turn import Role
 from govdesk.errors import ModelError, WorkerError
-from govdesk.inference import supervisor as module
+from govdesk.inference import patience
 from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line
 from tests.unit.inference.workers import ScriptedBroker, Worker, done
 
@@ -62,7 +62,7 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
 
 def test_a_reading_that_goes_on_is_not_silent(tmp_path: Path, monkeypatch) -> None:
     """Each stretch that was read starts the patience again."""
-    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 0.5)
 
     def script(worker: Worker) -> None:
         worker.hello()
@@ -234,7 +234,7 @@ def test_while_an_answer_comes_nothing_is_read(tmp_path: Path) -> None:
 
 
 def test_a_reading_that_does_not_stop_ends_the_worker(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.05)
     begun = threading.Event()
 
     def deaf(worker: Worker) -> None:

@@ -88,28 +88,144 @@ def test_headers_that_are_too_old_are_replaced_by_a_folder_of_newer_ones(tree, t
     assert tools.linked == tree / "usr/lib/x86_64-linux-gnu/libvulkan.so"
 
 
+def toolkit(folder, *libraries):
+    for name in ("include/cublas_v2.h", *libraries):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    version = "#define CUBLAS_VER_MAJOR 13\n#define CUBLAS_VER_PATCH 2\n#define CUBLAS_H\n"
+    (folder / "include/cublas_api.h").write_text(version)
+
+
+REAL = ("lib64/libcublas.so.13", "lib64/libcublasLt.so.13")
+
+
 def test_cuda_takes_the_architectures_that_are_named(tree):
-    (tree / "include").mkdir()
-    (tree / "include/cublas_v2.h").touch()
     assert "cuBLAS is missing" in backends.cuda(path(tree), ())
-    (tree / "lib64").mkdir()
-    (tree / "lib64/libcublas.so.13").touch()
+    toolkit(tree, *REAL, "lib64/libcublas.so.13.0.2.14")
     tools = backends.cuda(path(tree), ())
     assert isinstance(tools, backends.CudaTools), tools
     part = backends.cuda_part(tools, {"GOVDESK_CUDA_ARCHITECTURES": "86;89"})
     assert "-DCMAKE_CUDA_ARCHITECTURES=86;89" in part.options
     assert "-DGGML_CUDA_FORCE_MMQ=ON" in part.options
-    assert f"-DCUDA_cublas_LIBRARY={tree / 'lib64/libcublas.so.13'}" in part.options
+    assert f"-DCUDA_cublas_LIBRARY={tree / REAL[0]}" in part.options
+    assert f"-DCUDA_cublasLt_LIBRARY={tree / REAL[1]}" in part.options
+    assert part.versions == ("#define CUBLAS_VER_MAJOR 13", "#define CUBLAS_VER_PATCH 2")
+
+
+@pytest.mark.parametrize(
+    "libraries",
+    [(), REAL[:1], REAL[1:], ("lib64/libcublas.so", "lib64/libcublasLt.so"),
+     ("lib64/stubs/libcublas.so", "lib64/stubs/libcublasLt.so")],
+)  # fmt: skip
+def test_what_cannot_be_shipped_is_no_cublas(tree, libraries):
+    """Half of it, or a stub to link against: what is built would not load on any machine."""
+    toolkit(tree, *libraries)
+    assert "cuBLAS is missing" in backends.cuda(path(tree), ())
 
 
 def test_cublas_may_lie_elsewhere(tree, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("cublas")
-    for name in ("include/cublas_v2.h", "lib/libcublas.so.13"):
-        (elsewhere / name).parent.mkdir()
-        (elsewhere / name).touch()
+    toolkit(elsewhere, "lib/libcublas.so.13", "lib/libcublasLt.so.13")
     tools = backends.cuda({**path(tree), "GOVDESK_CUBLAS": str(elsewhere)}, ())
     assert isinstance(tools, backends.CudaTools), tools
     assert tools.include == elsewhere / "include"
+
+
+def test_each_tools_version_is_in_the_parts_key_and_in_no_other(bench, tree):  # noqa: F811
+    """The tools enter the options as paths; another version behind the same path is another build."""
+    toolkit(tree, *REAL)
+    _, llama = bench("one")
+
+    def program(name, version):
+        (tree / "bin" / name).write_text(f"#!/bin/sh\necho {version}\n")
+
+    def keys():
+        built = {"vulkan": backends.vulkan(path(tree), tree), "cuda": backends.cuda(path(tree), ())}
+        vulkan, cuda = backends.vulkan_part(built["vulkan"]), backends.cuda_part(built["cuda"], {})
+        return [llama._key(part) for part in (vulkan, cuda, backends.CPU)]
+
+    program("glslc", "2023.2")
+    program("nvcc", "12.8")
+    header = tree / "usr/include/vulkan/vulkan_core.h"
+    spirv = tree / "usr/share/cmake/SPIRV-Headers/SPIRV-HeadersConfigVersion.cmake"
+    before = keys()
+    assert keys() == before
+    for change, changed in (
+        (lambda: program("glslc", "2024.1"), 0),
+        (lambda: header.write_text(NEW.replace("309", "310")), 0),
+        (lambda: spirv.write_text('set(PACKAGE_VERSION "1.5.5")'), 0),
+        (lambda: program("nvcc", "13.0"), 1),
+        (lambda: (tree / "include/cublas_api.h").write_text("#define CUBLAS_VER_MAJOR 14\n"), 1),
+    ):
+        change()
+        after = keys()
+        assert [now == was for now, was in zip(after, before, strict=True)] == [
+            at != changed for at in range(3)
+        ]
+        before = after
+
+
+CACHE = """
+CMAKE_BUILD_TYPE:STRING=Release
+CUDA_cudart_LIBRARY:FILEPATH={0}/lib/libcudart.so
+CUDA_cudart_LIBRARY-ADVANCED:INTERNAL=1
+CUDA_cublas_LIBRARY:UNINITIALIZED={0}/lib/libcublas.so.13
+CUDA_cublasLt_LIBRARY:FILEPATH={0}/lib/libcublasLt.so.13
+"""
+CUDA = ("libcublas.so.13", "libcublasLt.so.13", "libcudart.so.13")
+
+
+def cuda_with_libraries(folder):
+    """A toolkit as it lies on a disk: the name that programs load is a link to the whole version."""
+    for name in CUDA:
+        (folder / "lib").mkdir(exist_ok=True)
+        (folder / f"lib/{name}.0.2").write_text(f"{name} itself")
+        (folder / f"lib/{name}").symlink_to(f"{name}.0.2")
+        (folder / f"lib/{name.removesuffix('.13')}").symlink_to(name)
+    cublas = folder / "lib/libcublas.so.13", folder / "lib/libcublasLt.so.13"
+    return backends.cuda_part(backends.CudaTools("nvcc", folder, *cublas), {})
+
+
+def test_what_cuda_is_linked_with_lies_beside_it(bench, tmp_path, monkeypatch):  # noqa: F811
+    """cuBLAS and the runtime are no part of a driver: without them the backend loads on no workstation."""
+    cuda = cuda_with_libraries(tmp_path)
+    monkeypatch.setattr(backends, "parts", lambda *_: ((backends.CPU, cuda), ()))
+    machine, llama = asked(bench, "one", ("cpu", "cuda"))
+
+    def run(words, **_):
+        machine.run(words)
+        if words[0].name == "cmake":
+            (words[4] / "CMakeCache.txt").parent.mkdir(exist_ok=True)
+            (words[4] / "CMakeCache.txt").write_text(CACHE.format(tmp_path))
+        elif words[-1] == "ggml-cuda":
+            (words[2] / "bin/libggml-cuda.so").write_text("cuda")
+
+    llama._commands.run = run
+    llama.step().act()
+    there = libraries(machine)
+    assert {name: there[name] for name in CUDA} == {name: f"{name} itself".encode() for name in CUDA}
+    assert there["libggml-cuda.so"] == b"cuda"
+    assert not (machine.site_packages / "llama_cpp/lib" / CUDA[0]).is_symlink()
+
+
+@pytest.mark.parametrize("lost", CUDA)
+def test_without_them_nothing_is_built_for_hours(bench, tmp_path, monkeypatch, lost):  # noqa: F811
+    cuda = cuda_with_libraries(tmp_path)
+    for item in (tmp_path / "lib").glob(f"{lost}*"):
+        item.unlink()
+    monkeypatch.setattr(backends, "parts", lambda *_: ((backends.CPU, cuda), ()))
+    machine, llama = asked(bench, "one", ("cpu", "cuda"))
+
+    def run(words, **_):
+        machine.run(words)
+        if words[0].name == "cmake":
+            (words[4] / "CMakeCache.txt").parent.mkdir(exist_ok=True)
+            (words[4] / "CMakeCache.txt").write_text(CACHE.format(tmp_path))
+
+    llama._commands.run = run
+    with pytest.raises(SetupError, match=f"CUDA_{lost.split('.')[0].removeprefix('lib')}_LIBRARY"):
+        llama.step().act()
+    assert machine.calls[-1] == "cmake"
 
 
 def test_a_part_without_its_tools_is_left_out_with_words(tmp_path):
@@ -121,7 +237,7 @@ def test_a_part_without_its_tools_is_left_out_with_words(tmp_path):
 
 def test_every_part_is_for_any_processor_and_finds_its_neighbours(tree):
     tools = backends.vulkan(path(tree), tree)
-    nvidia = backends.CudaTools("nvcc", tree, tree)
+    nvidia = backends.CudaTools("nvcc", tree, tree, tree)
     for part in (backends.CPU, backends.vulkan_part(tools), backends.cuda_part(nvidia, {})):
         assert "-DGGML_NATIVE=OFF" in part.options
         assert "-DGGML_BACKEND_DL=ON" in part.options
@@ -181,6 +297,19 @@ def test_a_part_stays_although_its_tools_went_away(bench, report, monkeypatch): 
         later.step().act()
 
 
+def test_what_is_left_out_is_said_each_time_it_is_asked_for(bench, report, said, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(backends, "parts", lambda *_: ((backends.CPU,), ("Vulkan is left out: no glslc",)))
+    machine, llama = asked(bench, "one", ("cpu", "vulkan"))
+    stamps = Stamps(machine.stamps)
+    assert stamps.perform(llama.step(), report) is True
+    assert said.getvalue().count("Vulkan is left out: no glslc") == 1
+    assert stamps.perform(llama.step(), report) is False, "nothing is to do"
+    assert said.getvalue().count("Vulkan is left out: no glslc") == 2, "and yet it is said"
+    plain = Llama(llama._requirements, llama._cache, machine, llama._commands, llama._report, None)
+    assert stamps.perform(plain.step(), report) is False
+    assert said.getvalue().count("left out") == 2, "a plain run asks for nothing"
+
+
 # ── what was really built, where it was ──────────────────────────────────────
 
 LIB = Path(sysconfig.get_path("platlib")) / "llama_cpp" / "lib"
@@ -196,7 +325,7 @@ def test_the_set_is_whole_and_finds_its_neighbours_alone():
         assert re.findall(r"R(?:UN)?PATH.*\[(.*)\]", said) == ["$ORIGIN"], item.name
         needed = set(re.findall(r"NEEDED.*\[(.*)\]", said))
         assert not [name for name in needed if name.startswith("/")]
-        own = {name for name in needed if name.startswith(("libggml", "libllama"))}
+        own = {name for name in needed if name.startswith(("libggml", "libllama", "libcu"))}
         assert all((LIB / name).exists() for name in own), (item.name, own)
         versions = subprocess.run(["readelf", "-V", item], capture_output=True, text=True, check=True).stdout
         newest = max(

@@ -273,12 +273,13 @@ assert ask(text * 2, "a", temperature=0.5).read_tokens == 1
 assert sequence.among_many == first.prompt_tokens - 1  # the last was computed alone
 sequence.among_many = 70  # as after a turn whose answer was computed token by token
 assert ask(text * 2, "a", temperature=0.0).read_tokens == first.prompt_tokens - 70
-for end in range(1, 700):
-    at, steps = 0, []
-    while at < end:
-        steps.append(stretch(at, end, 128))
-        at += steps[-1]
-    assert at == end and max(steps) <= 128
-    assert min(steps) >= MANY_TOKENS or end < MANY_TOKENS, (end, steps)
+for most, limit in ((128, 128), (64, 512), (65, 512), (100, 512), (127, 128), (150, 512), (512, 512)):
+    for end in range(1, 700):
+        at, steps = 0, []
+        while at < end:
+            steps.append(stretch(at, end, most, limit))
+            at += steps[-1]
+        assert at == end and max(steps) <= min(limit, max(most, 2 * MANY_TOKENS - 1)), (end, steps)
+        assert min(steps) >= MANY_TOKENS or end < MANY_TOKENS, (end, steps)
 """,
     )
