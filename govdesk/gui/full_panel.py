@@ -68,7 +68,9 @@ class FullPanel(QScrollArea):
         self._fit()
 
     def _fit(self) -> None:
-        needed = self._column.totalHeightForWidth(self.viewport().width())
+        around = self.contentsMargins()
+        width = self.width() - around.left() - around.right()  # without a scroll bar, where none is needed
+        needed = self._column.totalHeightForWidth(width) + around.top() + around.bottom()
         self.setFixedHeight(min(self._room, needed))
 
     def ask(self, too_long: TooLong) -> None:

@@ -204,6 +204,15 @@ def test_a_message_that_is_too_long_alone_has_one_way(full):
     assert page.full.shorten.isVisible()
 
 
+@pytest.mark.parametrize("width", range(900, 1300, 25))
+def test_what_has_room_does_not_scroll(qtbot, full, width):
+    page, window, _ = full(ALONE)
+    window.resize(width, 800)
+    qtbot.waitUntil(lambda: window.width() == width)
+    qtbot.wait(20)
+    assert page.full.verticalScrollBar().maximum() == 0
+
+
 def test_more_turns_than_lines_are_counted(full):
     page, _, _ = full(replace(FULL, oldest=OLDEST * 4))
     _, lines = said(page)
