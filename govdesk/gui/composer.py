@@ -306,7 +306,7 @@ class Composer(QFrame):
         too_large = len(prompt) > MAX_PROMPT_CHARACTERS
         self.send_button.setEnabled(bool(prompt) and not self._blocked and not too_large)
         why = self._blocked or (_too_large(len(prompt)) if too_large else self._said)
-        why = why or (_over(total - room, exact=exact, alone=draft > limit) if over else "")
+        why = why or (_over(total - room, exact=exact, alone=draft > limit) if over and prompt else "")
         self.why_not.setText(visible(why))
         self.why_not.setVisible(bool(why))
 

@@ -206,11 +206,21 @@ def test_a_message_that_is_too_long_alone_has_one_way(full):
 
 @pytest.mark.parametrize("width", range(900, 1300, 25))
 def test_what_has_room_does_not_scroll(qtbot, full, width):
-    page, window, _ = full(ALONE)
+    page, window, _ = full(replace(FULL, oldest=OLDEST[:2]))
     window.resize(width, 800)
     qtbot.waitUntil(lambda: window.width() == width)
     qtbot.wait(20)
-    assert page.full.verticalScrollBar().maximum() == 0
+    panel = page.full
+    assert panel.verticalScrollBar().maximum() == 0
+    around = panel.contentsMargins().top() + panel.contentsMargins().bottom()
+    assert panel.viewport().height() == panel.height() - around
+    lines = [line for line in panel.lines if line.isVisible()]
+    assert all(line.height() <= line.sizeHint().height() + 1 for line in lines)
+    assert panel.widget().rect().contains(panel.shorten.geometry())
+    panel.ask(ALONE)
+    qtbot.wait(20)
+    assert panel.verticalScrollBar().maximum() == 0
+    assert panel.viewport().height() == panel.height() - around
 
 
 def test_more_turns_than_lines_are_counted(full):
