@@ -262,3 +262,19 @@ def test_nothing_is_said_of_the_length_of_an_empty_box(qtbot, enter, desk):
     assert "choose what is left out" in page.composer.why_not.text()
     page.composer.clear()
     assert page.composer.why_not.text() == ""
+
+
+def test_the_focus_is_in_the_box_once_a_button_that_had_it_is_gone(qtbot, enter, desk):
+    window = enter(desk)
+    page = window.workspace.page
+    gate = threading.Event()
+    desk.chat.script = Script(wait_for=gate)
+    page.composer.box.setPlainText("What is it?")
+    page.composer.send_button.setFocus()
+    page.composer.send_button.click()
+    assert page.composer.box.hasFocus()
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    page.composer.stop_button.setFocus()
+    page.composer.stop_button.click()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert page.composer.box.hasFocus()

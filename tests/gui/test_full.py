@@ -77,10 +77,13 @@ def labels(view):
 
 def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full, desk):
     page, window, identity = full()
-    desk.chat.then = Script(answer=("Ports were compared.",))
+    gate = threading.Event()
+    desk.chat.then = Script(answer=("Ports were compared.",), wait_for=gate)
     desk.chat.script = Script(cut=Cut(4, TurnId("turn1")))
     page.full.summarise.click()
     assert page.composer.prompt == "the third"
+    qtbot.waitUntil(lambda: "summarised first" in page.composer.why_not.text())
+    gate.set()
     qtbot.waitUntil(lambda: len(desk.chat.prompts) == 2)
     settled(qtbot, window)
     assert desk.chat.summarised == [(identity, 4)]
