@@ -36,6 +36,7 @@ _REASON_WORDS = {
     "template": "The model's chat template could not be used.",
     "worker": "The model's process could not go on.",
     "worker.instruction": "This processor lacks an instruction that the model's process uses.",
+    "worker.template": "The model's chat template did not end.",
     "worker.memory": "The model's process needed more memory than it may have.",
 }
 SUMMARY_FIRST = "The oldest turns are summarised first; then your message is sent."

@@ -20,6 +20,18 @@ _SMALLER = (
 )
 
 
+_CARD_LEFT = (
+    "It used a graphics card. From the next question on the processor is used in its place, which may be "
+    "slower; `govdesk doctor` says more."
+)
+
+
+def on_card(error: WorkerError) -> None:
+    """Say what is done about a failure of a worker that answered on a graphics card."""
+    further = f" {error.todo}" if error.code == "worker.walls" else " Ask again."
+    error.todo = _CARD_LEFT + further
+
+
 def ended(end: WorkerEnded | None) -> WorkerError:
     """What to raise for a worker that is gone; None when it is not known how it ended."""
     number = 0 if end is None else end.signal
@@ -56,6 +68,15 @@ def ended(end: WorkerEnded | None) -> WorkerError:
                 code="worker.walls",
                 kept=_KEPT,
                 todo="Tell your security officer: a model that tries this should not be used.",
+            )
+        case signal.SIGPROF:
+            return WorkerError(
+                f"{_MODEL} was ended: the model's chat template kept it busy and did not stop when told to.",
+                code="worker.template",
+                kept=_KEPT,
+                todo="It will happen again. Ask your administrator: the model's manifest can name a chat "
+                "template of its own, which then takes the place of the one in the file. Or use another "
+                "model.",
             )
         case _:
             return WorkerError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from govdesk.domain.frames import AnswerFailed
-from govdesk.errors import GovDeskError, ModelError, UsageError, WallError, WorkerError
+from govdesk.errors import GovDeskError, MachineError, ModelError, UsageError, WallError, WorkerError
 
 _KEPT = "Your question and what was already answered are kept."
 _AGAIN = "Ask again: a fresh one is started."
@@ -40,6 +40,18 @@ _GRAMMAR = {
     "grammar.too-slow": "The answer was stopped: following the grammar takes too long",
 }
 
+_INSTALLATION = {
+    "backend.no-cpu": (
+        "This installation of GovDesk lacks the part that computes on this processor: no model can run.",
+        "Show your administrator what `govdesk doctor` says: GovDesk has to be installed again.",
+    ),
+    "gpu.no-device": (
+        "The graphics card that the model was to compute on went away.",
+        "Ask again. If it happens again, show your administrator what `govdesk doctor` says.",
+    ),
+}
+"""Of a model that nothing is wrong with: what happened, what to do."""
+
 
 def worker_failed(what: str, code: str) -> WorkerError:
     """A worker that crashed, hung or sent garbage."""
@@ -50,6 +62,24 @@ def stopped() -> WorkerError:
     """The worker was stopped on purpose while it answered: the session locks or ends."""
     return WorkerError(
         "The answer was stopped because the session ends.", code="worker.stopped", kept=_KEPT, todo=""
+    )
+
+
+def no_time() -> MachineError:
+    """The session ends, and a worker that may be well has not done by then what it was asked for."""
+    return MachineError(
+        "The session ended before what was read of the conversation was kept.",
+        code="time",
+        kept="The conversation is kept; it is read again.",
+    )
+
+
+def beyond_prompt() -> MachineError:
+    """The worker gives more of a conversation than it was asked to read: it may hold what policy blocked."""
+    return MachineError(
+        "What was read of the conversation was not kept: it holds more than was sent to the model.",
+        code="state.beyond-prompt",
+        kept="The conversation is kept; it is read again.",
     )
 
 
@@ -98,12 +128,14 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
 
 
 def load_failed(untrusted_code: str, file_name: str) -> ModelError:
-    """A model that the library refused."""
+    """A model that was not loaded: the library refused it, or could not run any."""
     todo = "Ask your administrator for another model."
     if found := _of_template(untrusted_code):
         what, code, todo = f"The model {file_name} {found[0]}.", found[1], _OTHER_TEMPLATE
     elif untrusted_code == "model.no-context":
         what, code = f"There is not enough memory to run the model {file_name}.", untrusted_code
+    elif untrusted_code in _INSTALLATION:
+        (what, todo), code = _INSTALLATION[untrusted_code], untrusted_code
     else:
         what, code = f"The model {file_name} was refused by the library that runs models.", "model.refused"
     return ModelError(what, code=code, kept="Your conversations are unchanged.", todo=todo)
