@@ -12,6 +12,7 @@ from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.models import (
+    Answers,
     Checked,
     Imported,
     ImportProgress,
@@ -19,6 +20,7 @@ from govdesk.domain.models import (
     ModelLine,
     ModelList,
     ModelState,
+    Place,
     RefusedLine,
     Removed,
     Verified,
@@ -50,6 +52,7 @@ from govdesk.domain.turn import (
     WhenFull,
 )
 from govdesk.errors import GovDeskError, KnownError, WrongPassphraseError
+from govdesk.inference import media
 from govdesk.session.state import LockReason, Session, SessionState
 
 PASSPHRASE = "correct horse battery staple"
@@ -200,9 +203,12 @@ class Script:
     wait_before: threading.Event | None = None
     held: int = 0
     too_long: TooLong | None = None
+    stopped_early: bool = False
+    threads: tuple[int, int] = (0, 0)
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
     left_out: tuple[OldTurn, ...] = ()
+    model: ModelInfo = MODEL
 
 
 class FakeChat:
@@ -259,6 +265,12 @@ class FakeChat:
             script.wait_before.wait(10)
         if script.before is not None:
             raise script.before
+        if script.stopped_early:
+            yield Ended(
+                conversation or ConversationId(""), TurnId("none"), Outcome.CANCELLED, "", (), (), "UNCLASSIFIED",
+                None, Usage(), RecordSeq(2), code="cancelled",
+            )  # fmt: skip
+            return
         if script.too_long is not None:
             yield script.too_long
             yield Ended(
@@ -281,7 +293,7 @@ class FakeChat:
             outcome = Outcome.DENIED
         else:
             for done, total in script.reading:
-                yield Reading(done, total)
+                yield Reading(done, total, *script.threads)
             for part in script.thinking:
                 if self._cancel.is_set():
                     break
@@ -302,7 +314,7 @@ class FakeChat:
             if self._cancel.is_set():
                 outcome = Outcome.CANCELLED
             if outcome is not Outcome.FAILED:
-                usage = Usage(40, 40, 20, 0.4, 1.0)
+                usage = Usage(40, 40, 20, 0.4, 1.0, *script.threads)
         thinking = Thinking(thought, script.thinking_findings, 12.0 if thought else 0.0)
         self._store.add(
             identity,
@@ -315,7 +327,7 @@ class FakeChat:
                 script.answer_findings,
                 outcome,
                 script.code,
-                MODEL,
+                script.model,
                 usage,
                 cut=cut,
                 thinking=thinking,
@@ -324,7 +336,7 @@ class FakeChat:
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
+            None if outcome is Outcome.DENIED else script.model, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
             code=script.code,
         )  # fmt: skip
 
@@ -401,6 +413,7 @@ def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelL
         fit_words="",
         imported=False,
         chosen=True,
+        answers=Answers.NOW,
         highest_marking="UNCLASSIFIED",
         license="Apache-2.0",
         license_text="models/LICENSES/Apache-2.0.txt",
@@ -411,6 +424,8 @@ def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelL
         files=("/usr/share/govdesk/models/smollm2-135m-instruct.gguf",),
         draft="",
     )
+    if not changes.get("chosen", True):
+        changes.setdefault("answers", Answers.NO)
     return replace(line, **changes)  # type: ignore[arg-type]
 
 
@@ -436,6 +451,10 @@ class FakeModels:
         line = next(x for x in self.lines if (x.which, x.quantization) == (which, quantization))
         template = "{% for message in messages %}\n{{ message.content }}\n{% endfor %}"
         return ModelDetails(line, "42" * 48, None, template, True, "", (("architecture", "llama"),))
+
+    def look_into(self, place: str) -> Place:
+        self.threads.add(threading.current_thread().name)
+        return media.look_into(place)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
@@ -501,6 +520,7 @@ class FakeDesk:
         self.unlock_gate: threading.Event | None = None
         self.model_gate: threading.Event | None = None
         self.models = FakeModels()
+        self.where = "the processor with 2 threads: no graphics card that can be used"
         self.threads: dict[str, str] = {}
 
     def _call(self, name: str) -> None:
@@ -556,6 +576,11 @@ class FakeDesk:
         if self.model_gate is not None:
             self.model_gate.wait(10)
         return MODEL
+
+    @property
+    def runs_on(self) -> str:
+        self._call("runs_on")
+        return self.where
 
     def touch(self) -> bool:
         return self.session.touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from datetime import date, datetime
 from typing import Any
 
 PERSON = {
@@ -42,14 +44,67 @@ LIST = {
     "$ref": "#/$defs/cell",
 }
 EVENT = {"type": "object", "properties": {"on": {"type": "string", "format": "date"}}, "required": ["on"]}
+DATE = {"type": "string", "format": "date"}
 KEYS = {"type": "object", "additionalProperties": {"type": "boolean"}}
 ODD = {
     "type": "object",
     "properties": {'a"b\\\n\x7fé😀': {"const": 'x"\\\x01'}},
     "required": ['a"b\\\n\x7fé😀'],
 }
-VALIDATED = (PERSON, TREE, LIST, EVENT, KEYS, ODD, {"enum": [1, 12, "a", "ab", None, True]}, True)
+VALIDATED = (PERSON, TREE, LIST, EVENT, KEYS, ODD, DATE, {"enum": [1, 12, "a", "ab", None, True]}, True)
+_DATES = [
+    f"{year:04}-{month:02}-{day:02}"
+    for year in (0, 1, 4, 96, 100, 200, 400, 1900, 2000, 2023, 2024, 9996, 9999)
+    for month in range(14)
+    for day in (0, 1, 9, 10, 28, 29, 30, 31, 32)
+]
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 ACCEPTED = (
+    (
+        DATE,
+        [f'"{text}"' for text in _DATES if _is_date(text)],
+        [f'"{text}"' for text in _DATES if not _is_date(text)],
+    ),
+    (
+        {"type": "string", "format": "date-time"},
+        ['"2024-02-29T23:59:59Z"', '"2024-12-31T00:00:00+01:30"'],
+        [
+            '"2023-02-29T00:00:00Z"',
+            '"2024-02-29T24:00:00Z"',
+            '"2024-02-29T23:60:00Z"',
+            '"2024-02-29T23:00:00"',
+        ],
+    ),
+    ({"format": "time"}, ['"00:00:00Z"', '"23:59:59-12:00"'], ['"24:00:00Z"', '"00:00"']),
+    ({"format": "uuid"}, ['"123e4567-e89b-12d3-a456-426614174000"'], ['"123e4567e89b12d3a456426614174000"']),
+    (
+        {"type": "string", "minLength": 2, "maxLength": 2},
+        ['"ab"', '"a\\ud83d\\ude00"', '"\\uD83D\\uDE00\\u00e9"', '"\\uD7FF\\uE000"', '"\\n\\u0000"', '"😀é"'],
+        [
+            '"a"',
+            '"abc"',
+            '"\\ud83d\\ude00"',
+            '"a\\ud83d"',
+            '"a\\ude00"',
+            '"\\ud83d\\ud83d"',
+            '"\\ude00\\ud83d"',
+            '"\\ud83dab"',
+        ],
+    ),
+    ({"type": "string"}, ['"\\ud83d\\ude00"'], ['"\\ud83d"', '"\\uDC00\\uD800"']),
+    ({"enum": ["a", "b"], "const": "b"}, ['"b"'], ['"a"', '"c"']),
+    ({"enum": [1, True, [1], {"a": 1}], "const": True}, ["true"], ["1", "[1]"]),
+    ({"enum": ["a", 1, 2.5], "type": ["integer", "string"]}, ['"a"', "1"], ["2.5"]),
+    ({"$id": "https://example.org/x", "description": "whatever"}, ["1", '"a"', "[null]"], ["nul"]),
+    ({"$defs": {"a b/~": {"type": "null"}}, "$ref": "#/$defs/a b~1~0"}, ["null"], ["1"]),
     (
         PERSON,
         [
@@ -93,6 +148,7 @@ ACCEPTED = (
     (True, ['[1, {"a": [null, true]}, "x"]', "3"], ["[1,]", "tru"]),
     ({"type": "array", "items": {"type": "null"}, "maxItems": 0}, ["[]"], ["[null]"]),
 )
+_NAMES = {"a b~1~0": "a b/~"}
 _TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "null": type(None), "boolean": bool}
 
 
@@ -103,22 +159,26 @@ def validate(schema: Any, value: Any, root: Any = None) -> bool:
         return True
     if "$ref" in schema:
         return validate(
-            root if schema["$ref"] == "#" else root["$defs"][schema["$ref"].split("/")[-1]], value, root
+            root
+            if schema["$ref"] == "#"
+            else root["$defs"][_NAMES.get(name := schema["$ref"].split("/")[-1], name)],
+            value,
+            root,
         )
     if "anyOf" in schema:
         return any(validate(one, value, root) for one in schema["anyOf"])
-    if "const" in schema and value != schema["const"]:
+    if "const" in schema and not _equal(value, schema["const"]):
         return False
-    if "enum" in schema and not any(value == one and type(value) is type(one) for one in schema["enum"]):
+    if "enum" in schema and not any(_equal(value, one) for one in schema["enum"]):
         return False
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if types and not any(_is(value, name) for name in types):
         return False
     if isinstance(value, str):
-        return schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)) and (
-            schema.get("format") != "date" or (len(value) == 10 and 1 <= int(value[5:7]) <= 12)
-        )
+        fits = schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        whole = not any("\ud800" <= letter <= "\udfff" for letter in value)
+        return fits and whole and ("format" not in schema or _has_format(value, schema["format"]))
     if isinstance(value, list):
         return schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)) and all(
             validate(schema.get("items", True), item, root) for item in value
@@ -132,6 +192,26 @@ def validate(schema: Any, value: Any, root: Any = None) -> bool:
             for name in value
         )
     return True
+
+
+def _equal(value: object, other: object) -> bool:
+    return value == other and type(value) is type(other)
+
+
+def _has_format(value: str, name: str) -> bool:
+    match name:
+        case "date":
+            return _is_date(value)
+        case "time":
+            return _has_format("2024-01-01T" + value, "date-time")
+        case "date-time":
+            try:
+                return datetime.fromisoformat(value).tzinfo is not None
+            except ValueError:
+                return False
+        case "uuid":
+            return str(uuid.UUID(value)) == value.lower()
+    raise AssertionError(name)
 
 
 def _is(value: object, name: str) -> bool:

@@ -20,17 +20,17 @@ from govdesk.chat.service import ChatService
 from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
-from govdesk.domain.ids import RecordSeq, TurnId
+from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Finding
 from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import graphics_words, processor
+from govdesk.inference import computing, graphics_words, processor, threads
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.supervisor import Supervisor
 from govdesk.inference.tuner import Tuner
-from govdesk.inference.tuning import Tunings, library_build
+from govdesk.inference.tuning import Tunings
 from govdesk.policy.decisions import Decider
 from govdesk.process.link import BrokerLink
 from govdesk.sandbox import selftest
@@ -84,9 +84,9 @@ class SessionDesk:
         self._writer_probes: tuple[Probe, ...] = ()
         self.policy, self.policy_problem = load_policy()
         self.redactor = build_redactor(self.policy)
-        self._shelf = models.shelf(profile, self.policy)
+        self._shelf = models.shelf(profile, self.policy, lambda: self._inference.held)
         self._closing = threading.Event()
-        self._tunings = Tunings(profile.tuning, processor.read(), library_build())
+        self._tunings = Tunings(profile.tuning, processor.read())
         self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
         self._inference = Supervisor(
             link,
@@ -95,6 +95,7 @@ class SessionDesk:
             selftest.require_closed,
             tuned=self._tunings.threads,
             graphics=self._graphics,
+            find_draft=self._shelf.draft_for,
         )
         self._keys: DataKeys | None = None
         self._database: Database | None = None
@@ -182,11 +183,18 @@ class SessionDesk:
     @property
     def runs_on(self) -> str:
         """What the model computes on, in words."""
-        return graphics_words.runs_on(self._graphics)
+        tuned = self._tunings.threads(ModelDigest(self._digest_in_use()))
+        return graphics_words.runs_on(
+            self._graphics, tuned.threads if tuned else threads.choose(self._tunings.processor).decode
+        )
 
     def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
         return graphics_words.findings(self._graphics)
+
+    def computing_findings(self) -> tuple[Finding, ...]:
+        """What the loaded model is computed with."""
+        return computing.findings(self._inference.computing)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

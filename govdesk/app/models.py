@@ -12,23 +12,35 @@ from govdesk.app.rules import POLICY_FOLDER, covers
 from govdesk.chat.ports import AuditLog
 from govdesk.chat.recording import recorded
 from govdesk.config import Profile
-from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Removed, Watch, Which
+from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Place, Removed, Watch, Which
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, UsageError
-from govdesk.inference import fit, formats, importing, installed, machine_memory, plan
+from govdesk.inference import fit, formats, importing, installed, media, plan, processor
+from govdesk.inference.catalogue import Rules
 from govdesk.inference.gguf import GgufFacts
+from govdesk.inference.manifest import Variant
 from govdesk.inference.media import Package
-from govdesk.inference.shelf import Rules, Shelf
+from govdesk.inference.shelf import Shelf
 from govdesk.inference.store import Model
+from govdesk.inference.tuning import Tunings
+from govdesk.inference.worker_line import LoadedModel
 from govdesk.policy.loader import trust_roots
 
 Fields = dict[str, str | bool | int | dict[str, int] | None]
 
 
-def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
-    """The models of a profile under a policy."""
-    cpu = formats.this_cpu()
+def shelf(
+    profile: Profile, policy: PolicyInForce, held: Callable[[], LoadedModel | None] = lambda: None
+) -> Shelf:
+    """The models of a profile under a policy.
+
+    Args:
+        profile: where they are.
+        policy: in force.
+        held: the model that is loaded in this session, if one is.
+    """
+    tunings = Tunings(profile.tuning, processor.read())
     return Shelf(
         config.MODELS,
         profile.models,
@@ -38,17 +50,21 @@ def shelf(profile: Profile, policy: PolicyInForce) -> Shelf:
             policy.policy.system_high,
             covers,
         ),
-        cpu,
-        fit=lambda model, facts: _fit(model, facts, cpu),
+        formats.this_cpu(),
+        fit=lambda model, facts: _fit(model, facts, tunings, held()),
     )
 
 
-def _fit(model: Model, facts: GgufFacts, cpu: formats.Cpu) -> str:
-    """Whether it fits, in the context that it would be loaded with."""
-    memory = machine_memory.read()
-    machine = fit.Machine(memory.total_bytes, memory.free_bytes, formats.repacked_formats(cpu))
-    settings = plan.settings(facts, model.manifest.context_tokens, memory.free_bytes, machine.repacked)
-    return fit.judge(facts, settings, machine).words
+def _fit(model: Model, facts: GgufFacts, tunings: Tunings, held: LoadedModel | None) -> str:
+    """Whether it fits, as it would be loaded now, and how fast it will be by what was measured here."""
+    reading = tunings.bytes_per_second(fit.work_per_token(facts))
+    here = plan.machine(0, reading)
+    if held is not None and held.info.digest == model.digest:
+        return fit.loaded(facts, plan.loaded_as(held.order), here).words
+    if held is not None and not held.order.devices:  # what a card holds is none of this memory
+        goes = fit.memory(held.facts, plan.loaded_as(held.order), here.repacked).loaded
+        here = plan.machine(goes, reading)
+    return plan.judge(facts, model.manifest.context_tokens, here).words
 
 
 class RecordedModels:
@@ -72,11 +88,15 @@ class RecordedModels:
 
     def models(self) -> ModelList:
         """What is here, in which state."""
-        return self._shelf.models()
+        return self._shelf.models(self._in_use())
 
     def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         """One of them."""
-        return self._shelf.model_details(which, quantization)
+        return self._shelf.model_details(which, quantization, self._in_use())
+
+    def look_into(self, place: str) -> Place:
+        """The names in a folder; no record: nothing is read."""
+        return media.look_into(place)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
@@ -93,16 +113,17 @@ class RecordedModels:
                 "bytes": sum(variant.bytes for variant in variants),
                 "variants": len(variants),
                 "approved": any(self._shelf.is_approved(variant) for variant in variants),
+                **self._digests(variants),
             }
             entry = self._entry(Event.MODEL_IMPORT, manifest.name, fields, variants[0].digest)
             with recorded(self._audit, entry):
                 copied = importing.import_package(package, self._shelf.own, variants, watch, stopped)
-                gone = self._shelf.accept(manifest, variants)
+                gone = self._shelf.accept(manifest)
         return Imported(
             name=manifest.name,
             version=manifest.version,
             title=manifest.title,
-            lines=self._shelf.lines(manifest.name, manifest.version),
+            lines=self._shelf.lines(manifest.name, manifest.version, self._in_use()),
             copied_bytes=copied,
             removed_versions=gone,
         )
@@ -134,6 +155,13 @@ class RecordedModels:
             stays="Conversations that it answered stay. Its version is remembered: an older one "
             "is not taken.",
         )
+
+    def _digests(self, variants: tuple[Variant, ...]) -> Fields:
+        """Each variant's digest, numbered, and whether policy approves it: 1 or 0 by the same number."""
+        numbered = {str(number): variant for number, variant in enumerate(variants, 1)}
+        digests: Fields = {f"digest.{number}": variant.digest for number, variant in numbered.items()}
+        approved = {number: int(self._shelf.is_approved(variant)) for number, variant in numbered.items()}
+        return {**digests, "approved_digests": approved}
 
     @contextlib.contextmanager
     def _refusals(self, action: str, name: str) -> Iterator[None]:

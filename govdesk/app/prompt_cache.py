@@ -4,17 +4,21 @@ It is `chat.ports.Inference` around another one: before a conversation is read, 
 back; once it is quiet, what is new is kept. Nothing of this is in a person's way: whatever fails costs
 reading again, and is on record with ids and counts.
 
-What is in a state passed policy and redaction as the history that the model saw. It is used only under the
-same marking, policy, model and library, and goes with its conversation.
+What is kept is what was sent to the model: the last prompt, or what was read ahead since, both past policy
+and redaction. What the model wrote was not redacted, and is not kept before it is part of a prompt: the
+worker gives nothing behind the last prompt, and a state of more tokens than were sent is not taken.
+
+A state is used only under the same marking, policy, model and library, and goes with its conversation.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
-import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 from govdesk import crypto
 from govdesk.chat.ports import AuditLog, Clock, Inference
@@ -26,8 +30,8 @@ from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.prompt_state import PromptState
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
-from govdesk.errors import AuditClosedError, GovDeskError
-from govdesk.inference.prompt_states import PATIENCE_SECONDS, PromptStates, new_memfd
+from govdesk.errors import AuditClosedError, GovDeskError, MachineError
+from govdesk.inference.prompt_states import Left, PromptStates, new_memfd, no_end
 from govdesk.inference.supervisor import Supervisor
 from govdesk.storage.database import Database
 from govdesk.storage.prompt_states import PromptStateFiles
@@ -37,20 +41,26 @@ LEAST_TOKENS = 512
 QUIET_SECONDS = 20.0
 """So long nothing was asked before what is new is kept: not after each turn."""
 CLOSE_SECONDS = 2.0
-"""Most that locking and quitting wait for it."""
+"""Most that locking and quitting wait for it, whatever it is that takes the time."""
 _LOOK_SECONDS = 1.0
 _WAIT_SECONDS = 3.0
 _END_WAIT_SECONDS = 0.5
 """Longest that giving back waits for what gives way, and that the end waits for a running answer."""
+_CODES = {
+    errno.ENOSPC: "disk.full",
+    errno.ENOMEM: "state.no-memory",
+    errno.EMFILE: "state.no-memory",
+    errno.ENFILE: "state.no-memory",
+}
 _Fields = dict[str, str | bool | int | dict[str, int] | None]
 
 
-class _NotKeptError(Exception):
-    """A state was not saved or taken; `code` says why, for the record."""
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """What was asked last and is not kept yet. `tokens`: most that were sent to the model at once since."""
 
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+    conversation: ConversationId
+    tokens: int
 
 
 class PromptCache:
@@ -87,7 +97,7 @@ class PromptCache:
         self._marking = marking
         self._policy = policy_stamp
         self._allowed = allowed
-        self._unsaved: ConversationId | None = None
+        self._unsaved: _Unsaved | None = None
         self._quiet_from = 0.0
         self._one_at_a_time = threading.Lock()
         self._closing = threading.Event()
@@ -108,10 +118,16 @@ class PromptCache:
         """One answer; what was kept of the conversation is given back first."""
         self._inference.stop_reading()
         self._restore(ConversationId(conversation))
+        sent = 0
         try:
-            yield from self._inference.answer(turn, history, sampling, conversation)
+            with contextlib.closing(self._inference.answer(turn, history, sampling, conversation)) as events:
+                for event in events:
+                    if isinstance(event, Reading):
+                        sent = event.total_tokens
+                    yield event
         finally:
-            self._unsaved = ConversationId(conversation) if conversation else self._unsaved
+            if conversation and sent:  # else the worker still has what it had
+                self._unsaved = _Unsaved(ConversationId(conversation), sent)
             self._quiet_from = self._clock.monotonic()
 
     def count(self, turn: TurnId, history: tuple[tuple[Role, str], ...]) -> Count:
@@ -126,11 +142,16 @@ class PromptCache:
         wanted: Callable[[], bool],
     ) -> Read | None:
         """Read ahead; what was kept of the conversation is given back first: it was opened, say."""
-        if self._unsaved is not None and self._unsaved != conversation:
+        if self._unsaved is not None and self._unsaved.conversation != conversation:
             self.save()  # another conversation takes the room
         if wanted():
             self._restore(ConversationId(conversation))
-        return self._inference.read_ahead(turn, history, conversation, wanted)
+        read = self._inference.read_ahead(turn, history, conversation, wanted)
+        unsaved = self._unsaved
+        if read is not None and unsaved is not None and unsaved.conversation == conversation:
+            sent = max(unsaved.tokens, read.reused_tokens + read.read_tokens)
+            self._unsaved = _Unsaved(unsaved.conversation, sent)
+        return read
 
     def stop_reading(self) -> None:
         """Stop reading ahead."""
@@ -147,28 +168,35 @@ class PromptCache:
         threading.Thread(target=self._live, name="states", daemon=True).start()
 
     def tidy(self) -> None:
-        """Remove files that nobody owns; all of them where policy keeps nothing."""
+        """Remove files that nobody owns, and what there is no room for; all where policy keeps nothing."""
+        over = 0
         with self._one_at_a_time:
             removed = self._files.sweep() if self._allowed else self._files.clear()
+            if self._allowed:
+                over = self._files.make_room(ConversationId(""), 0)
         if removed:
             self._forgotten("", "left-over" if self._allowed else "policy", removed)
+        if over:
+            self._forgotten("", "quota", over)
 
-    def save(self, deadline: float | None = None) -> bool:
+    def save(self, left: Left = no_end) -> bool:
         """Keep what is new of the conversation that was asked last, if it is worth it; False when not.
 
         Args:
-            deadline: on the monotonic clock; what is not kept by then is given up.
+            left: how many seconds there are for all of it; what is not kept by then is given up.
 
         Raises:
             AuditClosedError: nothing may be kept without a record.
         """
-        conversation = self._unsaved
-        if not self._allowed or not conversation:
+        unsaved = self._unsaved
+        if not self._allowed or unsaved is None:
             return False
-        if not self._one_at_a_time.acquire(timeout=_WAIT_SECONDS):
+        if not self._one_at_a_time.acquire(timeout=max(0.0, min(_WAIT_SECONDS, left()))):
+            if left is not no_end:
+                self._record(Event.STATE_SAVE, "failure", unsaved.conversation, {"code": "time"})
             return False
         try:
-            return self._save(conversation, deadline)
+            return self._save(left)
         finally:
             self._one_at_a_time.release()
 
@@ -177,7 +205,7 @@ class PromptCache:
 
         Nothing raises: it is deleted, and a file that stays is noise that the next unlocking removes.
         """
-        if self._unsaved == conversation:
+        if self._unsaved is not None and self._unsaved.conversation == conversation:
             self._unsaved = None
         with contextlib.suppress(GovDeskError):
             self._states.forget(conversation)
@@ -189,54 +217,65 @@ class PromptCache:
     def close(self) -> None:
         """Before the session ends: keep what is new, in bounded time; nothing that fails stops the end."""
         self._closing.set()
+        end = self._clock.monotonic() + CLOSE_SECONDS
         with contextlib.suppress(GovDeskError, OSError):
-            self.save(time.monotonic() + CLOSE_SECONDS)
+            self.save(lambda: end - self._clock.monotonic())
+
+    def look(self) -> None:
+        """Keep what is new once nothing was asked for long enough; nothing that fails is in anybody's way."""
+        quiet = self._clock.monotonic() - self._quiet_from
+        if self._unsaved is not None and quiet >= QUIET_SECONDS:
+            with contextlib.suppress(GovDeskError, OSError):  # a closed log too: the next turn meets it
+                self.save()
 
     def _live(self) -> None:
         with contextlib.suppress(GovDeskError, OSError):
             self.tidy()
         while self._allowed and not self._closing.wait(_LOOK_SECONDS):
-            quiet = self._clock.monotonic() - self._quiet_from
-            if self._unsaved is not None and quiet >= QUIET_SECONDS:
-                with contextlib.suppress(GovDeskError, OSError):  # a closed log too: the next turn meets it
-                    self.save()
+            self.look()
 
-    def _save(self, conversation: ConversationId, deadline: float | None) -> bool:
-        binding, room = self._binding(), self._files.room()
-        if not binding or self._unsaved != conversation:
+    def _save(self, left: Left) -> bool:
+        unsaved, binding = self._unsaved, self._binding()
+        if unsaved is None or not binding:
             return False
-        ending = deadline is not None
-        patience = PATIENCE_SECONDS if deadline is None else max(0.1, deadline - time.monotonic())
-        wait = _END_WAIT_SECONDS if ending else 0.0  # else what runs, reading ahead say, goes first
-        kept = self._files.kept(conversation)
-        tokens = self._states.tokens(conversation, patience_seconds=patience, wait_seconds=wait)
-        if tokens is None:
-            return False  # it is at work: later
-        self._unsaved = None
-        if tokens < LEAST_TOKENS or (kept is not None and (kept.tokens, kept.binding) == (tokens, binding)):
-            return False
-        fields: _Fields = {}
-        self._record(Event.STATE_SAVE, "intent", conversation, fields)
-        state = None
+        conversation = unsaved.conversation
+        wait = 0.0 if left is no_end else _END_WAIT_SECONDS  # else what runs, reading ahead say, goes first
         try:
-            state = self._states.save(
-                conversation, LEAST_TOKENS, room, patience_seconds=patience, wait_seconds=wait
-            )
-            if state is None:
-                raise _NotKeptError("disk.full" if room < 1 else "state.none")
-            gone = self._files.keep(conversation, state, binding, self._clock.utc_ns(), deadline)
-        except (_NotKeptError, GovDeskError, OSError) as error:
-            code = "state.not-written" if isinstance(error, OSError) else error.code
-            self._record(Event.STATE_SAVE, "failure", conversation, {"code": code})
+            kept = self._files.kept(conversation)
+            tokens = self._states.tokens(conversation, wait_seconds=wait, left=left)
+            if tokens is None:
+                return False  # it is at work: later
+            if self._unsaved is unsaved:
+                self._unsaved = None
+            if tokens < LEAST_TOKENS or (
+                kept is not None and (kept.tokens, kept.binding) == (tokens, binding)
+            ):
+                return False
+            fields = self._keep(unsaved, binding, wait, left)
+        except AuditClosedError:
+            raise
+        except (GovDeskError, OSError) as error:
+            if self._unsaved is unsaved:
+                self._unsaved = None  # what failed is not tried again and again
+            self._record(Event.STATE_SAVE, "failure", conversation, {"code": _code(error)})
             return False
-        finally:
-            if state is not None:
-                os.close(state.descriptor)
-        fields = {"tokens": state.tokens, "bytes": state.state_bytes}
         self._record(Event.STATE_SAVE, "success", conversation, fields)
-        if gone:
-            self._forgotten("", "quota", gone)
         return True
+
+    def _keep(self, unsaved: _Unsaved, binding: bytes, wait_seconds: float, left: Left) -> _Fields:
+        """Have the state, make room for it, seal it."""
+        conversation, room = unsaved.conversation, self._files.room()
+        self._record(Event.STATE_SAVE, "intent", conversation, {})
+        state = self._states.save(conversation, unsaved.tokens, room, wait_seconds=wait_seconds, left=left)
+        if state is None:
+            raise MachineError("There is no state to keep.", code="disk.full" if room < 1 else "state.none")
+        try:
+            if gone := self._files.make_room(conversation, state.state_bytes):
+                self._forgotten("", "quota", gone)
+            self._files.keep(conversation, state, binding, self._clock.utc_ns(), lambda: left() <= 0)
+        finally:
+            os.close(state.descriptor)
+        return {"tokens": state.tokens, "bytes": state.state_bytes}
 
     def _restore(self, conversation: ConversationId) -> None:
         """Give the worker what was kept, where it holds nothing of it; AuditClosedError alone leaves here."""
@@ -275,8 +314,8 @@ class PromptCache:
                 code = "state.refused"
                 if self._states.restore(conversation, state, wait_seconds=_WAIT_SECONDS):
                     code = ""
-        except GovDeskError as error:
-            code = error.code
+        except (GovDeskError, OSError) as error:  # the file may be good: it stays
+            code = _code(error, "state.not-read")
             raise
         finally:
             if state is not None:
@@ -312,6 +351,15 @@ class PromptCache:
                 fields=fields,
             )
         )
+
+
+def _code(error: GovDeskError | OSError, other: str = "state.not-written") -> str:
+    """What the record says of a failure."""
+    if isinstance(error, GovDeskError):
+        return error.code
+    if isinstance(error, TimeoutError):
+        return "time"
+    return _CODES.get(error.errno or 0, other)
 
 
 def for_session(

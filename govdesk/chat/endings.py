@@ -44,6 +44,16 @@ def code_of(reason: str, *, answered: bool, thought: bool) -> str:
     return THOUGHT_CUT if reason == CUT else THOUGHT_ONLY
 
 
+def summary_words(code: str) -> str:
+    """What is to be said about a completed summary with this code; empty when it came to its end."""
+    if code in {"", "end"}:
+        return ""
+    return (
+        "The summary did not come to its end, so it stands for nothing: the model goes on to see the turns "
+        "themselves."
+    )
+
+
 def ending_words(code: str, model: ModelInfo | None, usage: Usage) -> str:
     """What is to be said about a completed turn with this code; empty when it ended as it should."""
     match code:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from govdesk.chat import shape
 from govdesk.chat.checking import check
-from govdesk.chat.endings import CUT, FULL, code_of, ending_words, too_long_words
+from govdesk.chat.endings import CUT, FULL, code_of, ending_words, summary_words, too_long_words
 from govdesk.chat.fitting import MIN_ANSWER_TOKENS, SUMMARY_PROMPT, Fitter
 from govdesk.chat.ports import (
     AuditLog,
@@ -310,7 +310,8 @@ class ChatService:
         if released:
             yield Released(released, 0)
         code = code_of(reason, answered=bool(turn.text), thought=bool(turn.thought.thinking().text))
-        why = ending_words(code, turn.model, turn.usage)
+        asked = turn.ask.summarise
+        why = summary_words(code) if asked else ending_words(code, turn.model, turn.usage)
         if turn.ask.sampling.grammar:
             why = f"{why} {shape.lost(cut=reason == CUT, redacted=bool(turn.shown.findings))}".strip()
         return Outcome.COMPLETED, why, code

@@ -13,11 +13,12 @@ import msgspec
 from govdesk.cli import interrupts
 from govdesk.cli.desk import Desk
 from govdesk.domain.frames import Probe
+from govdesk.domain.inference import Finding
 from govdesk.domain.policy import PolicySource
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import KnownError
 from govdesk.inference import processor, threads
-from govdesk.inference.tuning import Tuning, Tunings, library_build
+from govdesk.inference.tuning import Tuning, Tunings
 from govdesk.process.environment import BOUNDED_SPIN
 from govdesk.process.others import Others
 
@@ -96,13 +97,14 @@ def _model(desk: Desk) -> Check:
 def _computing(desk: Desk) -> list[Check]:
     """On what answers are computed, with how many threads and why, and what disturbs now."""
     found = processor.read()
-    kept = Tunings(desk.profile.tuning, found, library_build())
+    kept = Tunings(desk.profile.tuning, found)
     try:
         tuning = kept.of(desk.model().digest)
     except KnownError:
         tuning = None
     checks = [
         Check("compute.processor", ok=True, severity="cat3", found=found.name),
+        *_advice(desk.computing_findings()),
         Check("compute.threads", ok=True, severity="cat3", found=threads.explain(found)),
         Check(
             "compute.waiting",
@@ -115,7 +117,7 @@ def _computing(desk: Desk) -> list[Check]:
             ok=tuning is not None,
             severity="cat3",
             found=_tuning(tuning),
-            advice="It is measured by itself, within seconds, when the window is open and the machine quiet.",
+            advice="It is measured by itself after the first answer on the processor, in a quiet moment.",
         ),
     ]
     others = Others()
@@ -147,9 +149,13 @@ def _tuning(tuning: Tuning | None) -> str:
 
 def _graphics(desk: Desk) -> list[Check]:
     """Why a graphics card is used or not: never more than advice, for every model runs without one."""
+    return _advice(desk.graphics_findings())
+
+
+def _advice(findings: tuple[Finding, ...]) -> list[Check]:
     return [
         Check(finding.id, ok=finding.ok, severity="cat3", found=finding.found, advice=finding.advice)
-        for finding in desk.graphics_findings()
+        for finding in findings
     ]
 
 

@@ -13,8 +13,8 @@ SUMMARISE = "summarise"
 SHORTEN = "shorten"
 """A choice of a person who is there: nothing is sent."""
 NOT_SUMMARISED = (
-    "The summary did not come to its end, so it stands for nothing, and the message was not sent. Have it "
-    "tried again, leave the oldest turns out, or shorten the message."
+    "There is no summary that came to its end, so the message was not sent. Have it tried again, leave the "
+    "oldest turns out, or shorten the message."
 )
 _LISTED = 8
 

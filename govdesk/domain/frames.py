@@ -25,11 +25,15 @@ Name = Annotated[str, Meta(max_length=64)]
 Digest = Annotated[str, Meta(max_length=96)]
 PieceText = Annotated[str, Meta(min_length=1, max_length=MAX_PIECE_CHARACTERS)]
 Bytes = Annotated[int, Meta(ge=0, le=2**48)]
+Threads = Annotated[int, Meta(ge=0, le=1024)]
 GpuBackend = Literal["", "cuda", "vulkan"]
 """Empty: none, the processor alone."""
 GPU_BACKENDS: tuple[GpuBackend, ...] = ("cuda", "vulkan")
 """The graphics backends there are, the faster first."""
 MAX_DEVICES = 16
+MAX_FEATURES = 64
+FlashAttention = Literal["", "on", "off", "auto"]
+"""`auto`: asked for where it can be had, and the library did not say what came of it."""
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -182,10 +186,11 @@ class SetThreads(_Frame, frozen=True):
 
 
 class Tune(_Frame, frozen=True):
-    """Try these numbers of threads on made-up tokens, for at most so long; no text of anybody is used.
+    """Try these numbers of threads on made-up tokens; no text of anybody is used.
 
+    For so many milliseconds; a model that cannot try all of them once in that time gets longer (bounded).
     At low priority as `ReadAhead`: a `Cancel` of the same turn id, or any other order, stops it. Answered by
-    `Tuned`. Only a context that holds nothing is used.
+    `Tuned`. What the context holds is set aside meanwhile.
     """
 
     turn: str
@@ -234,6 +239,9 @@ class Loaded(_Frame, frozen=True):
     template_sha384: Digest
     processor: Name = ""
     """Which of the library's processor variants computes; `native`: the one it was built with."""
+    features: Annotated[tuple[Name, ...], Meta(max_length=MAX_FEATURES)] = ()
+    """Of the processor, that this variant uses."""
+    flash_attention: FlashAttention = ""
     draft: Name = ""
     """What became of the small model that proposes: `used`, or the code of why not; empty: none."""
 
@@ -252,11 +260,13 @@ class LoadFailed(_Frame, frozen=True):
 
 
 class PromptProgress(_Frame, frozen=True):
-    """Prompt tokens read so far."""
+    """Prompt tokens read so far. `threads` of `most_threads` read, when others need the rest; else 0 of 0."""
 
     turn: Name
     done_tokens: Tokens
     total_tokens: Tokens
+    threads: Threads = 0
+    most_threads: Threads = 0
 
 
 class AnswerPiece(_Frame, frozen=True):
@@ -269,13 +279,18 @@ class AnswerPiece(_Frame, frozen=True):
 
 
 class AnswerDone(_Frame, frozen=True):
-    """The answer ended. `reason` is `end`, `length` or `cancelled`."""
+    """The answer ended. `reason` is `end`, `length` or `cancelled`.
+
+    `threads`: the fewest of `most_threads` that it was made with, when others needed the rest; else 0 of 0.
+    """
 
     turn: Name
     reason: Name
     prompt_tokens: Tokens
     read_tokens: Tokens
     answer_tokens: Tokens
+    threads: Threads = 0
+    most_threads: Threads = 0
 
 
 class AnswerFailed(_Frame, frozen=True):
@@ -324,8 +339,9 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tuned(_Frame, frozen=True):
-    """What was measured; `complete`: everything that was asked for.
+    """What was measured; `complete`: everything that was asked for, once at least.
 
+    `interrupted`: something else was wanted, or there was no memory to set aside what the context holds.
     `others_percent` is how much of one processor others used meanwhile.
     """
 
@@ -333,6 +349,7 @@ class Tuned(_Frame, frozen=True):
     timings: Annotated[tuple[Timing, ...], Meta(max_length=64)]
     complete: bool
     others_percent: Annotated[int, Meta(ge=0, le=1_000_000)]
+    interrupted: bool = False
 
 
 class StateSize(_Frame, frozen=True):

@@ -1,4 +1,7 @@
-"""What a grammar's rules are like when llama.cpp can follow them: an end, no left recursion, one reading."""
+"""What a grammar's rules are like when llama.cpp can follow them: an end, no left recursion, one reading.
+
+Each question is answered by looking at each symbol a fixed number of times, whatever the order of the rules.
+"""
 
 from __future__ import annotations
 
@@ -43,48 +46,51 @@ def references(rule: Rule) -> list[str]:
 
 def require_an_end(rules: dict[str, Rule]) -> None:
     """Each rule can come to an end: else an answer is led to where nothing is allowed any more."""
-    _spread(
-        rules,
-        lambda rule, done: any(
-            all(symbol in done if isinstance(symbol, str) else symbol for symbol in symbols)
-            for symbols in rule.alternatives
-        ),
-        "the rule can never come to an end",
-    )
+    ending = _spread(rules, lambda characters: not characters)
+    if len(ending) < len(rules):
+        name = next(name for name in rules if name not in ending)
+        refuse("the rule can never come to an end", rules[name].line)
 
 
 def find_nullable(rules: dict[str, Rule]) -> None:
     """Mark the rules that may be empty; such may not be repeated a number of times."""
-    empty = _spread(
-        rules,
-        lambda rule, done: any(
-            all(isinstance(symbol, str) and symbol in done for symbol in symbols)
-            for symbols in rule.alternatives
-        ),
-    )
-    for name in empty:
+    for name in _spread(rules, lambda _characters: True):
         rules[name].nullable = True
         if rules[name].counted:
             refuse("what may be empty cannot be repeated so many times", rules[name].line)
 
 
-def _spread(rules: dict[str, Rule], holds: Callable[[Rule, set[str]], bool], missing: str = "") -> set[str]:
-    """The rules for which `holds` given those for which it holds already; linear in the references."""
-    users: dict[str, list[str]] = {name: [] for name in rules}
+def _spread(rules: dict[str, Rule], blocks: Callable[[int], bool]) -> set[str]:
+    """The rules with an alternative of nothing but rules found here, and characters that do not block it.
+
+    An alternative waits for as many rules as it names; each rule that is found makes them fewer.
+    """
+    waiting: dict[str, list[int]] = {name: [] for name in rules}
+    owners: list[str] = []
+    missing: list[int] = []
+    todo: list[str] = []
     for name, rule in rules.items():
-        for used in set(references(rule)):
-            users[used].append(name)
-    done: set[str] = set()
-    todo = list(rules)
+        for symbols in rule.alternatives:
+            if any(isinstance(symbol, int) and blocks(symbol) for symbol in symbols):
+                continue
+            named = [symbol for symbol in symbols if isinstance(symbol, str)]
+            for used in named:
+                waiting[used].append(len(owners))
+            owners.append(name)
+            missing.append(len(named))
+            if not named:
+                todo.append(name)
+    found: set[str] = set()
     while todo:
         name = todo.pop()
-        if name not in done and holds(rules[name], done):
-            done.add(name)
-            todo += users[name]
-    if missing and len(done) < len(rules):
-        name = next(name for name in rules if name not in done)
-        refuse(missing, rules[name].line)
-    return done
+        if name in found:
+            continue
+        found.add(name)
+        for at in waiting[name]:
+            missing[at] -= 1
+            if not missing[at]:
+                todo.append(owners[at])
+    return found
 
 
 def _begins_with(rules: dict[str, Rule], rule: Rule) -> list[str]:
@@ -130,7 +136,8 @@ def require_one_reading(rules: dict[str, Rule]) -> None:
     llama.cpp follows all readings of an answer at once. Each call in the middle adds to what a reading has
     to remember, so that two alternatives with the same beginning would double the readings at each call.
     """
-    circles = [circle for circle in _circles(rules) if _calls_in_the_middle(rules, circle)]
+    uses = {name: references(rule) for name, rule in rules.items()}
+    circles = [circle for circle in _circles(uses) if _calls_in_the_middle(rules, circle)]
     if not circles:
         return
     _find_first(rules)
@@ -154,17 +161,19 @@ def _calls_in_the_middle(rules: dict[str, Rule], circle: set[str]) -> bool:
     )
 
 
-def _circles(rules: dict[str, Rule]) -> list[set[str]]:
-    """The rules that lead to each other (Kosaraju: by the order of endings, then against the references)."""
-    users: dict[str, list[str]] = {name: [] for name in rules}
-    for name, rule in rules.items():
-        for used in set(references(rule)):
-            users[used].append(name)
+def _circles(edges: dict[str, list[str]]) -> list[set[str]]:
+    """The names that lead to each other, each circle before those that it leads to.
+
+    Kosaraju's way: by the order of endings, then against the edges.
+    """
+    against: dict[str, list[str]] = {name: [] for name in edges}
+    for name, led_to in edges.items():
+        for other in led_to:
+            against[other].append(name)
     seen: set[str] = set()
-    uses = {name: references(rule) for name, rule in rules.items()}
-    order = [name for start in rules for name in _walk(uses, start, seen)]
+    order = [name for start in edges for name in _walk(edges, start, seen)]
     seen = set()
-    return [set(_walk(users, start, seen)) for start in reversed(order) if start not in seen]
+    return [set(_walk(against, start, seen)) for start in reversed(order) if start not in seen]
 
 
 def _walk(edges: dict[str, list[str]], start: str, seen: set[str]) -> list[str]:
@@ -195,28 +204,35 @@ def _first(rules: dict[str, Rule], symbols: list[int | str]) -> tuple[int, bool]
 
 
 def _find_first(rules: dict[str, Rule]) -> None:
-    changed = True
-    while changed:
-        changed = False
-        for rule in rules.values():
-            before = rule.first
-            for symbols in rule.alternatives:
-                rule.first |= _first(rules, symbols)[0]
-            changed |= rule.first != before
+    """Each after those that it may begin with: there are no circles, for nothing begins with itself."""
+    begins = {name: _begins_with(rules, rule) for name, rule in rules.items()}
+    seen: set[str] = set()
+    for name in (name for start in rules for name in _walk(begins, start, seen)):
+        for symbols in rules[name].alternatives:
+            rules[name].first |= _first(rules, symbols)[0]
 
 
 def _find_follow(rules: dict[str, Rule]) -> None:
-    changed = True
-    while changed:
-        changed = False
-        for rule in rules.values():
-            for symbols in rule.alternatives:
-                behind = rule.follow
-                for symbol in reversed(symbols):
-                    if isinstance(symbol, int):
-                        behind = symbol
-                        continue
-                    used = rules[symbol]
-                    changed |= bool(behind & ~used.follow)
-                    used.follow |= behind
-                    behind = used.first | (behind if used.nullable else 0)
+    """What may come behind each rule: what stands there, or what comes behind a rule that it may end."""
+    ends: dict[str, list[str]] = {name: [] for name in rules}
+    for name, rule in rules.items():
+        for symbols in rule.alternatives:
+            behind, last = 0, True
+            for symbol in reversed(symbols):
+                if isinstance(symbol, int):
+                    behind, last = symbol, False
+                    continue
+                used = rules[symbol]
+                used.follow |= behind
+                if last:
+                    ends[name].append(symbol)
+                behind = used.first | (behind if used.nullable else 0)
+                last = last and used.nullable
+    for circle in _circles(ends):
+        follow = 0
+        for name in circle:
+            follow |= rules[name].follow
+        for name in circle:
+            rules[name].follow = follow
+            for other in ends[name]:
+                rules[other].follow |= follow

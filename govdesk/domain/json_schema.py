@@ -5,9 +5,10 @@ A keyword that a grammar cannot promise is refused by name, never ignored in sil
 - `type` (one or a list), `enum`, `const`, `anyOf`, `$ref` to `#`, `#/$defs/…` or `#/definitions/…`;
 - objects: `properties`, `required`, `additionalProperties`; the properties come in the schema's order, and
   none that the schema does not name, unless it names none;
-- arrays: `items`, `minItems`, `maxItems`; texts: `minLength`, `maxLength`, and `format` where it is a date,
-  a time, both, or a UUID;
-- annotations (`title`, `description`, `default`, …), which promise nothing.
+- arrays: `items`, `minItems`, `maxItems`; texts: `minLength`, `maxLength`, and `format` where it is a date
+  (one that the calendar has, from the year 1), a time, both, or a UUID; any other format is refused;
+- annotations (`title`, `description`, `default`, …), which promise nothing; `$id` only at the top, for it
+  changes what `$ref` means.
 
 Written is JSON on one line, a blank behind each comma and colon. Linear in the schema, and bounded.
 """
@@ -18,14 +19,15 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from govdesk.domain.gbnf import MAX_REPEATED, MAX_RULES, ROOT, check
+from govdesk.domain.gbnf import MAX_GRAMMAR_CHARACTERS, MAX_REPEATED, MAX_RULES, ROOT, check
+from govdesk.domain.json_primitives import FORMATS, PRIMITIVES
 from govdesk.errors import UsageError
 
 MAX_SCHEMA_CHARACTERS = 64 * 1024
 MAX_NESTED = 64
 _ANNOTATIONS = frozenset(
     """
-    $schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly
+    $schema $comment $defs definitions title description default examples deprecated readOnly writeOnly
     """.split()
 )
 _OF_TYPE = {
@@ -38,25 +40,6 @@ _OF_TYPE = {
     "null": frozenset[str](),
 }
 _CHOICES = frozenset({"type", "enum", "const", "anyOf", "$ref"})
-_PRIMITIVES = {
-    "value": "object | array | string | number | boolean | null",
-    "object": '"{" ( string ": " value ( ", " string ": " value )* )? "}"',
-    "array": '"[" ( value ( ", " value )* )? "]"',
-    "string": r'"\"" char* "\""',
-    "char": r'[^"\\\x00-\x1F\x7F] | "\\" ( ["\\bfnrt/] | "u" hex{4} )',
-    "hex": "[0-9a-fA-F]",
-    "integer": '"-"? ( "0" | [1-9] [0-9]{0,15} )',
-    "number": 'integer ( "." [0-9]{1,15} )? ( [eE] [-+]? [0-9]{1,2} )?',
-    "boolean": '"true" | "false"',
-    "null": '"null"',
-    "date": '[0-9]{4} "-" ( "0" [1-9] | "1" [0-2] ) "-" ( "0" [1-9] | [12] [0-9] | "3" [01] )',
-    "time": 'hour ":" minute ":" minute ( "Z" | [-+] hour ":" minute )',
-    "hour": '[01] [0-9] | "2" [0-3]',
-    "minute": "[0-5] [0-9]",
-    "date-time": 'date "T" time',
-    "uuid": 'hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}',
-}
-_FORMATS = frozenset({"date", "time", "date-time", "uuid"})
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -103,6 +86,7 @@ class _Converter:
         self._schema = schema
         self._rules: dict[str, str] = {}
         self._made = 0
+        self._size = 0
         self._referred: dict[str, str] = {}
         self._todo: list[tuple[str, str]] = []
 
@@ -110,7 +94,7 @@ class _Converter:
         self._rules[ROOT] = self._reference("#", "#")
         while self._todo:  # not where the reference stands: schemas refer to themselves
             pointer, name = self._todo.pop()
-            self._rules[name] = self._body(self._resolve(pointer), pointer, 0)
+            self._rules[name] = self._counted(self._body(self._resolve(pointer), pointer, 0))
 
     def text(self) -> str:
         """All rules, each on a line."""
@@ -121,14 +105,21 @@ class _Converter:
         if self._made > MAX_RULES:
             _refuse("it is too large")
         name = f"s{self._made}"
-        self._rules[name] = body
+        self._rules[name] = self._counted(body)
         return name
+
+    def _counted(self, body: str) -> str:
+        """The body, unless all of them are too much: properties that may be left out make many."""
+        self._size += len(body)
+        if self._size > MAX_GRAMMAR_CHARACTERS:
+            _refuse("it is too large")
+        return body
 
     def _primitive(self, name: str) -> str:
         if name not in self._rules:
-            self._rules[name] = _PRIMITIVES[name]
-            for used in _PRIMITIVES[name].split():
-                if (word := used.partition("{")[0].rstrip("*")) in _PRIMITIVES:
+            self._rules[name] = PRIMITIVES[name]
+            for used in PRIMITIVES[name].split():
+                if (word := used.partition("{")[0].rstrip("*")) in PRIMITIVES:
                     self._primitive(word)
         return name
 
@@ -144,6 +135,8 @@ class _Converter:
         if pointer == "#":
             return self._schema
         start, _, name = pointer.rpartition("/")
+        if "%" in name:
+            _refuse("$ref writes a name with %, which stands for another character", where)
         name = name.replace("~1", "/").replace("~0", "~")
         if start in {"#/$defs", "#/definitions"} and isinstance(self._schema, dict):
             known = self._schema.get(start[2:])
@@ -158,11 +151,15 @@ class _Converter:
     def _body(self, schema: Any, where: str, nested: int) -> str:  # noqa: ANN401  any JSON
         if nested > MAX_NESTED:
             _refuse("it is nested too deeply", where)
-        if schema is True or schema == {}:
+        if schema is True:
             return self._primitive("value")
         if not isinstance(schema, dict):
             _refuse("a schema is an object or true", where)
         said = set(schema) - _ANNOTATIONS
+        if schema is self._schema:
+            said.discard("$id")
+        if not said:
+            return self._primitive("value")
         if "$ref" in said:
             _only(said, {"$ref"}, where)
             return self._reference(_text(schema["$ref"], "$ref", where), where)
@@ -173,11 +170,7 @@ class _Converter:
         types = self._types(schema, said, where)
         if said & {"enum", "const"}:
             _only(said, {"type", "enum", "const"}, where)
-            values = [schema["const"]] if "const" in said else _list(schema["enum"], "enum", where)
-            fitting = [value for value in values if any(_is(value, name) for name in types)]
-            if not fitting:
-                _refuse("no value of enum or const has its type", where)
-            return self._choice({_json(value): "" for value in fitting})
+            return self._choice({_json(value): "" for value in _fitting(schema, types, where)})
         allowed = frozenset[str]().union(*(_OF_TYPE[name] for name in types))
         for keyword in sorted(said - allowed - _CHOICES):
             _refuse(f"{keyword} cannot be promised by a grammar here", where)
@@ -189,16 +182,13 @@ class _Converter:
         )
 
     def _types(self, schema: dict[str, Any], said: set[str], where: str) -> list[str]:
-        named = schema.get("type")
-        if named is None:
+        if "type" not in said:
             # without a type, keywords of one type tell it; else it may be anything
             told = [name for name, keywords in _OF_TYPE.items() if said & keywords]
             if not told and not said & {"enum", "const"}:
-                unknown = sorted(said)
-                _refuse(
-                    f"{unknown[0]} cannot be promised by a grammar here" if unknown else "it is empty", where
-                )
+                _refuse(f"{min(said)} cannot be promised by a grammar here", where)
             return told if told and not said & {"enum", "const"} else list(_OF_TYPE)
+        named = schema["type"]
         names = [named] if isinstance(named, str) else _list(named, "type", where)
         if any(not isinstance(name, str) or name not in _OF_TYPE for name in names):
             _refuse("type names no type of JSON", where)
@@ -217,10 +207,13 @@ class _Converter:
 
     def _string(self, schema: dict[str, Any], where: str) -> str:
         least, most = _bounds(schema, "minLength", "maxLength", where)
-        if schema.get("format") in _FORMATS:
+        if "format" in schema:
+            name = _text(schema["format"], "format", where)
+            if name not in FORMATS:
+                _refuse(f"format {_shown(name)} cannot be promised by a grammar here", where)
             if least or most is not None:
                 _refuse("format and a length cannot be promised together", where)
-            return rf'"\"" {self._primitive(schema["format"])} "\""'
+            return rf'"\"" {self._primitive(name)} "\""'
         if not least and most is None:
             return self._primitive("string")
         return rf'"\"" {_times(self._primitive("char"), least, most)} "\""'
@@ -242,6 +235,7 @@ class _Converter:
             _refuse("properties is an object, and required a list", where)
         if any(not isinstance(name, str) or name not in properties for name in required):
             _refuse("required names what is not in properties", where)
+        required = frozenset(required)
         if not properties:
             if more is False:
                 return '"{}"'
@@ -254,18 +248,18 @@ class _Converter:
         names = list(properties)
         values = {n: self._rule(properties[n], f"{where}/properties/{n}", nested) for n in names}
         ends = {n: f" {values[n]}" for n in names}
+        last = max((at for at, name in enumerate(names) if name in required), default=-1)
         behind = ""
         for at in range(len(names) - 1, -1, -1):
             ends[names[at]] += f" {behind}" if behind else ""
             body = self._choice(self._next(names, at, required, ends, ', "'))
-            optional = all(name not in required for name in names[at:])
+            optional = at > last
             behind = self._add(f"( {body} )?" if optional else body)
         first = self._choice(self._next(names, 0, required, ends, '"'))
-        optional = all(name not in required for name in names)
-        return f'"{{" ( {first} )? "}}"' if optional else f'"{{" {self._add(first)} "}}"'
+        return f'"{{" ( {first} )? "}}"' if last < 0 else f'"{{" {self._add(first)} "}}"'
 
     def _next(
-        self, names: list[str], at: int, required: list[str], ends: dict[str, str], before: str
+        self, names: list[str], at: int, required: frozenset[str], ends: dict[str, str], before: str
     ) -> dict[str, str]:
         """The keys that may come next, up to the first that must, each with what follows it."""
         found: dict[str, str] = {}
@@ -291,6 +285,30 @@ class _Converter:
                 rest = self._choice({text[len(common) :]: then for text, then in group.items()})
                 parts.append(f"{_literal(common)} {self._add(rest)}")
         return " | ".join(parts)
+
+
+def _fitting(schema: dict[str, Any], types: list[str], where: str) -> list[Any]:
+    """The values that `enum`, `const` and the types all allow."""
+    values = _list(schema["enum"], "enum", where) if "enum" in schema else [schema["const"]]
+    if "const" in schema:
+        values = [value for value in values if _same(value, schema["const"])]
+    fitting = [value for value in values if any(_is(value, name) for name in types)]
+    if not fitting:
+        _refuse("no value is allowed by enum, const and type together", where)
+    return fitting
+
+
+def _same(one: Any, other: Any) -> bool:  # noqa: ANN401  any JSON
+    """JSON's equality: numbers by their value, and a boolean is no number."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _json(value: Any) -> str:  # noqa: ANN401  any JSON
@@ -320,10 +338,8 @@ def _times(rule: str, least: int, most: int | None) -> str:
 
 def _bounds(schema: dict[str, Any], low: str, high: str, where: str) -> tuple[int, int | None]:
     least, most = schema.get(low, 0), schema.get(high)
-    for number in (least, most):
-        if number is not None and (
-            not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_REPEATED
-        ):
+    for number in (schema[keyword] for keyword in (low, high) if keyword in schema):
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_REPEATED:
             _refuse(f"{low} and {high} are numbers from 0 to {MAX_REPEATED:,}", where)
     if most is not None and most < least:
         _refuse(f"{high} is less than {low}", where)

@@ -121,13 +121,19 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused)."""
+    """Tokens and seconds of one turn. `read` counts prompt tokens really read (not reused).
+
+    `threads` is the fewest of `most_threads` that computed while others needed the rest of the machine; 0 of
+    0 when there was room for all, and in a turn that is read again from history.
+    """
 
     prompt_tokens: int = 0
     read_tokens: int = 0
     answer_tokens: int = 0
     first_token_seconds: float = 0.0
     total_seconds: float = 0.0
+    threads: int = 0
+    most_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,10 +336,12 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The model is reading the prompt: tokens done of all."""
+    """The model is reading the prompt: tokens done of all; threads as in `Usage`."""
 
     done_tokens: int
     total_tokens: int
+    threads: int = 0
+    most_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import assert_never
 
 from PySide6.QtCore import Signal
@@ -16,7 +16,6 @@ from govdesk.chat.ports import History
 from govdesk.domain.decision import Deny
 from govdesk.domain.ids import ConversationId, TurnId
 from govdesk.domain.turn import (
-    Cut,
     Decided,
     Ended,
     Message,
@@ -24,6 +23,7 @@ from govdesk.domain.turn import (
     Reading,
     Released,
     Role,
+    Sampling,
     TooLong,
     TurnEvent,
     WhenFull,
@@ -37,6 +37,7 @@ from govdesk.gui.estimate import estimated_tokens
 from govdesk.gui.full_panel import FullPanel
 from govdesk.gui.message import LiveMessage, MessageView
 from govdesk.gui.parts import announce
+from govdesk.gui.running import Running, Unfit
 from govdesk.gui.tasks import Tasks
 from govdesk.gui.transcript import Transcript
 
@@ -54,31 +55,14 @@ _KEPT = "Your text was left in the message box."
 _BACK = "Your text was put back in the message box."
 
 
-@dataclass(slots=True)
-class _Running:
-    """The turn that is running, whether its conversation is on screen or not."""
-
-    conversation: ConversationId | None
-    written: str
-    turn: TurnId | None = None
-    denied: bool = False
-    asked: MessageView | None = None
-    answer: LiveMessage | None = None
-    parts: list[str] = field(default_factory=list)
-    cut: Cut = field(default_factory=Cut)
-    too_long: TooLong | None = None
-    then_send: str = ""
-    """A summary's turn: what is sent once it is there."""
-    thoughts: list[str] = field(default_factory=list)
-    thinks_since: float = 0.0
-
-
 class ChatPage(QWidget):
     """`changed` when the list of conversations changed; carries the id shown. `settled`: it could be read."""
 
     changed = Signal(str)
     settled = Signal()
     why = Signal(tuple)
+    answered = Signal(object)
+    """A turn ended: the model that answered it (`ModelInfo`)."""
 
     def __init__(self, chat: Chat, history: History, tasks: Tasks) -> None:
         super().__init__()
@@ -86,7 +70,7 @@ class ChatPage(QWidget):
         self._chat, self._history, self._tasks = chat, history, tasks
         self._shown: ConversationId | None = None
         self._messages: tuple[Message, ...] = ()
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._exact: dict[ConversationId, tuple[int, TurnId]] = {}  # tokens counted, up to which turn
         self._context_tokens = 0
         self._model_ready = False
@@ -102,6 +86,7 @@ class ChatPage(QWidget):
         self.full.shortening.connect(self._shorten)
         self.composer.edited.connect(self.full.hide)
         self._to_summarise = 0
+        self._unfit = Unfit()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -204,6 +189,22 @@ class ChatPage(QWidget):
             self._add_answer(running)
         self._say_state()
         self.settled.emit()
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """What did not fit here while the person was elsewhere is asked now."""
+        if self._running is not None or not self._unfit.waits(self._shown):
+            return
+        box = self.composer
+        too_long = self._unfit.back(self._shown, lambda text: box.prompt == text or box.put_back(text))
+        if too_long is None:
+            self.composer.say(words.FULL_HERE)
+        else:
+            self._ask_how(too_long)
+
+    def _ask_how(self, too_long: TooLong) -> None:
+        self._to_summarise = len(too_long.to_summarise)
+        self.full.ask(too_long)
 
     def _say_state(self) -> None:
         running = self._running
@@ -240,8 +241,10 @@ class ChatPage(QWidget):
         if self._running is not None or not self._model_ready or not prompt:
             return
         # here, not on the task's thread: a stop from now on is this turn's
-        events = self._chat.run_turn(self._shown, prompt, when_full=when_full)
-        self._run(_Running(self._shown, prompt), events)
+        sampling = Sampling(length=self.composer.length.chosen)
+        events = self._chat.run_turn(self._shown, prompt, sampling, when_full)
+        self._unfit.sent(prompt)
+        self._run(Running(self._shown, prompt), events)
 
     def _summarise(self) -> None:
         """The oldest turns are summarised in a turn of their own, then what was written is sent."""
@@ -249,13 +252,13 @@ class ChatPage(QWidget):
         if self._running is not None or conversation is None:
             return
         events = self._chat.summarise(conversation, self._to_summarise)
-        self._run(_Running(conversation, "", then_send=prompt), events)
+        self._run(Running(conversation, "", then_send=prompt), events)
 
     def _shorten(self) -> None:
         self.full.hide()
         self.composer.box.setFocus()
 
-    def _run(self, running: _Running, events: Iterator[TurnEvent]) -> None:
+    def _run(self, running: Running, events: Iterator[TurnEvent]) -> None:
         self._running = running
         self.full.hide()
         self.composer.set_running(running=True, text_fixed=True)
@@ -274,26 +277,14 @@ class ChatPage(QWidget):
             case Reading():
                 if running.answer is not None:
                     running.answer.reading(event)
-            case Released(thinking=True):
-                self._thought(running, event.text)
             case Released():
-                running.parts.append(event.text)
-                if running.answer is not None:
-                    running.answer.release(event.text, event.held)
+                running.feed(event)
             case Ended():
                 self._ended(running, event)
             case _:
                 assert_never(event)
 
-    @staticmethod
-    def _thought(running: _Running, text: str) -> None:
-        if not running.thoughts:
-            running.thinks_since = time.monotonic()
-        running.thoughts.append(text)
-        if running.answer is not None:
-            running.answer.think(text, time.monotonic() - running.thinks_since)
-
-    def _decided(self, running: _Running, event: Decided) -> None:
+    def _decided(self, running: Running, event: Decided) -> None:
         if running.conversation == self._shown:
             self._shown = event.conversation
         running.conversation, running.turn = event.conversation, event.turn
@@ -314,27 +305,28 @@ class ChatPage(QWidget):
         self._say_state()
         self.changed.emit(event.conversation)
 
-    def _add_answer(self, running: _Running) -> None:
+    def _add_answer(self, running: Running) -> None:
         message = self._message(Role.ASSISTANT, "", running.turn)
-        running.answer = LiveMessage(message, theme.in_force())
-        running.answer.waiting("Waiting for the model…")
-        self.transcript.add(running.answer)
-        if running.thoughts:
-            running.answer.think("".join(running.thoughts), time.monotonic() - running.thinks_since)
-        if running.parts:
-            running.answer.release("".join(running.parts), 0)
+        answer = LiveMessage(message, theme.in_force())
+        self.transcript.add(answer)
+        running.show(answer)
 
-    def _ended(self, running: _Running, event: Ended) -> None:
+    def _ended(self, running: Running, event: Ended) -> None:
         if running.too_long is not None:
             return  # nothing was begun: the panel says it once the turn is over
-        if event.outcome is not Outcome.COMPLETED or not event.text:
-            running.then_send = ""
+        if running.turn is None:
+            if running.conversation == self._shown:
+                self.composer.say(words.STOPPED_EARLY)
+            return
         note = self._note(running, event)
+        if not event.is_whole:
+            running.then_send = ""
         if self._shown == event.conversation and not running.denied:
             answer = self._message(Role.ASSISTANT, event.text, event.turn)
-            self._messages += (replace(answer, outcome=event.outcome, cut=running.cut),)
+            self._messages += (replace(answer, outcome=event.outcome, code=event.code, cut=running.cut),)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
+            self.answered.emit(event.model)
         if running.cut.summary == event.turn:
             self._exact.pop(event.conversation, None)  # the next prompt holds something else
         elif event.usage.prompt_tokens and not event.thinking.text:  # thinking is not read again
@@ -353,10 +345,11 @@ class ChatPage(QWidget):
             running.asked.set_note(note)
         announce(self, note or f"Answer: {event.text}")
 
-    def _note(self, running: _Running, event: Ended) -> str:
+    def _note(self, running: Running, event: Ended) -> str:
         """Words about how the turn ended; empty when there is nothing to say."""
-        if event.outcome is Outcome.COMPLETED and not event.text:
-            return event.explanation or _NO_WORDS
+        if event.outcome is Outcome.COMPLETED and not event.is_whole:
+            unsent = words.NOT_SUMMARISED if running.then_send else ""
+            return " ".join(part for part in (event.explanation or _NO_WORDS, unsent) if part)
         ended = words.NOT_ASKED if running.denied else words.outcome(event.outcome, event.text)
         if event.outcome is Outcome.DENIED and not running.denied and event.explanation:
             ended = ""  # the explanation says it better
@@ -367,7 +360,7 @@ class ChatPage(QWidget):
             where = _BACK
         return " ".join(part for part in (ended, event.explanation, where) if part)
 
-    def _give_back(self, running: _Running) -> bool:
+    def _give_back(self, running: Running) -> bool:
         """Put what was written back in the box, where it was written and nothing else is there."""
         return running.conversation == self._shown and self.composer.put_back(running.written)
 
@@ -380,16 +373,19 @@ class ChatPage(QWidget):
             self.changed.emit(running.conversation)
         for then in waiting:
             then()
-        if running is not None and running.conversation == self._shown:
+        if running is not None:
             self._go_on(running)
         self.settled.emit()
 
-    def _go_on(self, running: _Running) -> None:
-        """What follows a turn that ended here: a choice, or the message that waited for a summary."""
-        if running.too_long is not None:
-            self._to_summarise = len(running.too_long.to_summarise)
-            self.full.ask(running.too_long)
-        elif running.then_send and running.turn is not None:
+    def _go_on(self, running: Running) -> None:
+        """What follows a turn: a choice, here or once the person is back; or what waited for a summary."""
+        here = running.conversation == self._shown
+        if running.too_long is not None and here:
+            self._ask_how(running.too_long)
+        elif running.too_long is not None:
+            self._unfit.keep(running.conversation, running.too_long, running.written)
+            self.composer.say(words.FULL_ELSEWHERE)
+        elif running.then_send and running.turn is not None and here:
             self._send(running.then_send)
 
     def _failed(self, error: GovDeskError) -> None:

@@ -19,6 +19,7 @@ from govdesk.domain.text import visible
 from govdesk.domain.turn import Counted
 from govdesk.gui import words
 from govdesk.gui.estimate import estimated_tokens
+from govdesk.gui.length import LengthChoice
 from govdesk.gui.parts import Button, OneLine, announce, button, label, restyle
 
 LARGE_PASTE_CHARACTERS = 20_000
@@ -170,6 +171,7 @@ class Composer(QFrame):
         self.meter.setMaximumWidth(_METER_WIDTHS[1])
         self.meter.setAccessibleName("Context used")
         self.meter_words = OneLine("", "muted")
+        self.length = LengthChoice()
         self.network_button = button("network: not tested yet", "quiet", tip="What the self-test tried")
         self.network_button.clicked.connect(self.network)
         middle = QHBoxLayout()
@@ -187,6 +189,7 @@ class Composer(QFrame):
         foot.addWidget(self.meter)
         foot.addWidget(self.meter_words)
         foot.addStretch(1)
+        foot.addWidget(self.length)
         foot.addWidget(self.network_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 10, 14, 6)
@@ -264,6 +267,7 @@ class Composer(QFrame):
         if now != (self._used_tokens, self._context_tokens, self._used_is_exact):
             self._counted = None
         self._used_tokens, self._context_tokens, self._used_is_exact = now
+        self.length.set_context(context_tokens)
         self._measure()
 
     def set_counted(self, prompt: str, counted: Counted) -> None:

@@ -15,7 +15,7 @@ from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
 from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
-from govdesk.domain.turn import ModelInfo, TurnEvent, WhenFull
+from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
 from govdesk.errors import GovDeskError
 
 
@@ -23,7 +23,11 @@ class Chat(Protocol):
     """One turn, start to finish."""
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, *, when_full: WhenFull = WhenFull.STOP
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        sampling: Sampling | None = None,
+        when_full: WhenFull = WhenFull.STOP,
     ) -> Iterator[TurnEvent]:
         """The events of one turn; None starts a conversation. Iterated on one thread of its own.
 
@@ -151,6 +155,11 @@ class Desk(Protocol):
         Raises:
             ModelError, WorkerError
         """
+        ...
+
+    @property
+    def runs_on(self) -> str:
+        """What the loaded model computes on, in words: where, and behind a colon why not elsewhere."""
         ...
 
     def touch(self) -> bool:

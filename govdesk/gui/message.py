@@ -207,7 +207,9 @@ class LiveMessage(MessageView):
         per_cent = min(100, event.done_tokens * 100 // max(1, event.total_tokens))
         seconds = time.monotonic() - self._started
         done, total = words.number(event.done_tokens), words.number(event.total_tokens)
-        self.status.setText(f"Reading the prompt: {per_cent} % ({done} of {total} tokens, {seconds:.0f} s)")
+        said = f"Reading the prompt: {per_cent} % ({done} of {total} tokens, {seconds:.0f} s)"
+        busy = words.busy(event.threads, event.most_threads)
+        self.status.setText(f"{said} · {busy}" if busy else said)
         self.progress.setValue(per_cent)
         self.progress.show()
 

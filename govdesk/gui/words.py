@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QDateTime, QLocale
 
-from govdesk.chat.endings import ending_words
+from govdesk.chat.endings import ending_words, summary_words
 from govdesk.domain.frames import Probe
 from govdesk.domain.redaction import Finding, Operator, counts
 from govdesk.domain.turn import Message, ModelInfo, Outcome, Role, TooLong, Usage
@@ -36,8 +36,19 @@ _REASON_WORDS = {
     "template": "The model's chat template could not be used.",
     "worker": "The model's process could not go on.",
     "worker.instruction": "This processor lacks an instruction that the model's process uses.",
+    "worker.template": "The model's chat template did not end.",
     "worker.memory": "The model's process needed more memory than it may have.",
 }
+NOT_SUMMARISED = "Your message was not sent; send it again to choose once more."
+STOPPED_EARLY = "Stopped before it was sent. Nothing was stored; your text is still here."
+FULL_ELSEWHERE = (
+    "A message that you sent in another conversation is too long for the model. Nothing was sent or cut; "
+    "open that conversation to choose how it goes on."
+)
+FULL_HERE = (
+    "A message that you sent here is too long for the model, and waits. Send or clear what is in the box, "
+    "then open this conversation again."
+)
 NOT_ASKED = "Not asked: policy does not allow it."
 
 
@@ -80,6 +91,9 @@ def reason(code: str) -> str:
 
 def ending(message: Message) -> str:
     """All that is said under a stored answer about how its turn ended."""
+    completed = message.outcome is Outcome.COMPLETED
+    if completed and message.is_summary and (said := summary_words(message.code)):
+        return said
     if said := ending_words(message.code, message.model, message.usage):
         return said
     parts = (outcome(message.outcome, message.text), reason(message.code))
@@ -97,7 +111,7 @@ def unseen(message: Message) -> str:
         return ""
     turns = oldest(message.cut.turns)
     if message.is_summary:
-        return f"GovDesk asked for a summary of {turns}. It stands in their place for the model from here on."
+        return f"GovDesk asked for a summary of {turns}, to stand in their place for the model."
     if message.cut.summary is not None:
         return f"The model did not see {turns}, but the summary of them."
     return f"The model did not see {turns}."
@@ -121,8 +135,19 @@ def too_long(event: TooLong) -> str:
 
 
 def details(model: ModelInfo | None, usage: Usage) -> str:
-    """Which model answered, and how fast."""
-    return " · ".join(part for part in ("" if model is None else model.name, speed(usage)) if part)
+    """Which model answered, how fast, and with how much of the machine."""
+    name = "" if model is None else model.name
+    return " · ".join(part for part in (name, speed(usage), busy(usage.threads, usage.most_threads)) if part)
+
+
+def busy(threads: int, most_threads: int) -> str:
+    """That others need a part of the machine; empty when they do not."""
+    return f"busy workstation: {threads} of {most_threads} threads" if threads < most_threads else ""
+
+
+def place(runs_on: str) -> str:
+    """Where the model computes, short: the words before the reason."""
+    return runs_on.partition(": ")[0]
 
 
 def operator(value: Operator) -> str:

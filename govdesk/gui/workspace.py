@@ -37,6 +37,9 @@ class Workspace(QWidget):
         super().__init__()
         self._desk, self._tasks = desk, tasks
         self._conversation: Conversation | None = None
+        self._model: ModelInfo | None = None
+        self._place = ""
+        """What it runs on, as it was said last."""
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
         self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
         self.ahead = AheadReader(unlocked.ahead, self.page, tasks)
@@ -62,6 +65,7 @@ class Workspace(QWidget):
         self.side.failed.connect(self.page.say_problem)
         self.page.changed.connect(self._changed)
         self.page.why.connect(self._why)
+        self.page.answered.connect(self._show_model)
         self.page.composer.network.connect(self._network)
         self.models_button.clicked.connect(self.show_models)
         self.models.left.connect(self.show_chat)
@@ -168,15 +172,36 @@ class Workspace(QWidget):
     def _load_model(self) -> None:
         self.model_again.hide()
         self.model_words.say("loading the model…")
-        self._tasks.call(self._desk.model, self._model_loaded, self._model_failed)
+        self._tasks.call(self._model_and_place, self._model_loaded, self._model_failed)
 
-    def _model_loaded(self, model: ModelInfo) -> None:
-        self.model_words.say(model.name)
-        self.model_words.setToolTip(f"SHA-384 {model.digest}")
+    def _model_and_place(self) -> tuple[ModelInfo, str]:
+        """The model, loaded, and what it runs on; slow."""
+        return self._desk.model(), self._desk.runs_on
+
+    def _show_model(self, model: ModelInfo) -> None:
+        """A worker that was started again may have another one."""
+        self.model_again.hide()
+        self._model = model
+        self._say_place(self._place)
+
+    def _model_loaded(self, loaded: tuple[ModelInfo, str]) -> None:
+        model, self._place = loaded
+        self._show_model(model)
         self.page.set_context(model.context_tokens)
         self._say_network()
 
+    def _say_place(self, runs_on: str) -> None:
+        """Which model answers and what it runs on; why not elsewhere, and its digest, behind it."""
+        self._place, model = runs_on, self._model
+        if model is None:
+            return
+        self.model_words.say(f"{model.name} · {words.place(runs_on)}")
+        said = f"{model.name} runs on {runs_on}."
+        self.model_words.setToolTip(f"{said}\nSHA-384 {model.digest}")
+        self.model_words.setAccessibleDescription(said)
+
     def _model_failed(self, error: GovDeskError) -> None:
+        self._model = None
         self.model_words.say("no model")
         self.model_again.show()
         self.page.set_context(0)
@@ -231,6 +256,8 @@ class Workspace(QWidget):
         del conversation
         self.side.set_running(self.page.running_in)
         self.side.refresh()
+        if not self.page.running:  # another worker may have been started, or other threads found better
+            self._tasks.call(lambda: self._desk.runs_on, self._say_place, self.page.say_problem)
 
     def _listed(self) -> None:
         """The list was read again: title and choice follow what is shown."""

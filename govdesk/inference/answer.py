@@ -76,7 +76,8 @@ class Hearing:
             _require(frame.done_tokens < total)  # at least the last token is read: it chooses the first
             self._reused = frame.done_tokens
         self._read, self._total = frame.done_tokens, total
-        return Reading(frame.done_tokens, frame.total_tokens)
+        _require(_fewer(frame))
+        return Reading(frame.done_tokens, frame.total_tokens, frame.threads, frame.most_threads)
 
     def _piece(self, frame: AnswerPiece) -> Piece:
         _require(self._read == self._total)
@@ -105,14 +106,22 @@ class Hearing:
             _require(frame.prompt_tokens == self._total)
             _require(frame.read_tokens == left if self._read == self._total else frame.read_tokens <= left)
         _require(self._tokens <= frame.answer_tokens <= self._max_tokens)
+        _require(_fewer(frame))
         usage = Usage(
             prompt_tokens=frame.prompt_tokens,
             read_tokens=frame.read_tokens,
             answer_tokens=frame.answer_tokens,
             first_token_seconds=self._first_seconds or 0.0,
             total_seconds=time.monotonic() - self._started,
+            threads=frame.threads,
+            most_threads=frame.most_threads,
         )
         return Stopped(frame.reason, usage)
+
+
+def _fewer(frame: PromptProgress | AnswerDone) -> bool:
+    """Whether what it says of threads makes sense: some of more, or nothing."""
+    return 0 < frame.threads < frame.most_threads or frame.threads == frame.most_threads == 0
 
 
 def _require(holds: bool) -> None:

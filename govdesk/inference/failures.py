@@ -69,6 +69,15 @@ def ended(end: WorkerEnded | None) -> WorkerError:
                 kept=_KEPT,
                 todo="Tell your security officer: a model that tries this should not be used.",
             )
+        case signal.SIGPROF:
+            return WorkerError(
+                f"{_MODEL} was ended: the model's chat template kept it busy and did not stop when told to.",
+                code="worker.template",
+                kept=_KEPT,
+                todo="It will happen again. Ask your administrator: the model's manifest can name a chat "
+                "template of its own, which then takes the place of the one in the file. Or use another "
+                "model.",
+            )
         case _:
             return WorkerError(
                 f"{_MODEL} ended unexpectedly.",

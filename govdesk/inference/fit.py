@@ -107,7 +107,7 @@ class Memory:
 class Fit:
     """The answer: in a word, in words, and the figures behind them."""
 
-    verdict: Literal["fits", "slow", "too-large", "too-large-now"]
+    verdict: Literal["fits", "slow", "too-large", "too-large-now", "loaded"]
     words: str
     memory: Memory
     tokens_per_second: float | None
@@ -115,7 +115,7 @@ class Fit:
     @property
     def loads(self) -> bool:
         """Whether there is room for it now."""
-        return self.verdict in {"fits", "slow"}
+        return self.verdict in {"fits", "slow", "loaded"}
 
 
 def memory(facts: GgufFacts, settings: Settings, repacked: frozenset[str] = frozenset()) -> Memory:
@@ -235,6 +235,15 @@ def judge(facts: GgufFacts, settings: Settings, machine: Machine) -> Fit:
     if speed is not None and speed < SLOW_TOKENS_PER_SECOND:
         return Fit("slow", f"slow: {_speed(speed)}", needed, speed)
     return Fit("fits", "fits", needed, speed)
+
+
+def loaded(facts: GgufFacts, settings: Settings, machine: Machine) -> Fit:
+    """The same of a model that is loaded: there was room for it."""
+    needed = memory(facts, settings, machine.repacked)
+    reading = machine.read_bytes_per_second
+    speed = None if reading is None else reading / work_per_token(facts)
+    slow = speed is not None and speed < SLOW_TOKENS_PER_SECOND
+    return Fit("loaded", f"loaded; slow: {_speed(speed)}" if slow and speed else "loaded", needed, speed)
 
 
 def _speed(tokens_per_second: float) -> str:

@@ -27,14 +27,20 @@ _PROBE_ENDS = {
 }
 
 
-def runs_on(graphics: Graphics) -> str:
-    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why."""
+def runs_on(graphics: Graphics, threads: int = 0) -> str:
+    """What the running worker computes on: `NVIDIA … (24 of 24 layers)`, or the processor and why.
+
+    Args:
+        graphics: what was found out about cards.
+        threads: how many compute on the processor where there is room; 0: not said.
+    """
     used = graphics.used
     if used is not None and used.placement is not None:
         placed = used.placement
         titles = " and ".join(share.device.title for share in placed.shares)
         return f"{titles} ({placed.placed} of {placed.layers} layers)"
-    return f"the processor: {_why(graphics)}"
+    with_threads = f" with {threads} thread{'' if threads == 1 else 's'}" if threads else ""
+    return f"the processor{with_threads}: {_why(graphics)}"
 
 
 def _why(graphics: Graphics) -> str:

@@ -16,7 +16,7 @@ from govdesk import crypto
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
-from govdesk.inference import fit, gguf, machine_memory
+from govdesk.inference import fit, gguf, machine_memory, plan
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.manifest import Manifest, ModelFile, Variant
 
@@ -163,26 +163,27 @@ def _open_verified(path: Path, part: ModelFile) -> int:
 
 def _require_memory(model: Model) -> None:
     """Refuse before copying what cannot fit: the copy itself needs the model's size."""
-    _require_free(model, model.variant.bytes, model.variant.bytes)
+    memory = machine_memory.read()
+    if model.variant.bytes > memory.free_bytes:
+        raise _too_large(model, model.variant.bytes, memory.free_bytes, memory.total_bytes)
 
 
 def _require_room(model: Model, facts: GgufFacts) -> None:
-    """Refuse what has no room for the smallest context beside its copy."""
-    needed = fit.memory(facts, fit.Settings(fit.LEAST_CONTEXT_TOKENS)).total
-    _require_free(model, needed, needed - facts.file_bytes)
+    """Refuse what has no room for the smallest context, by the same rule as the list says it."""
+    here = plan.machine(more_bytes=facts.file_bytes)
+    found = plan.judge(facts, model.manifest.context_tokens, here)
+    if found.memory.total > here.free_bytes:
+        raise _too_large(model, found.memory.total, here.free_bytes, here.total_bytes)
 
 
-def _require_free(model: Model, needed: int, still_needed: int) -> None:
-    memory = machine_memory.read()
-    if still_needed > memory.free_bytes:
-        raise ModelError(
-            f"The model {model.manifest.title} needs {fit.gigabytes(needed)} of memory, and "
-            f"{fit.gigabytes(memory.free_bytes + needed - still_needed)} of "
-            f"{fit.gigabytes(memory.total_bytes)} are free.",
-            code="model.memory",
-            kept="It was not loaded. " + _KEPT,
-            todo="Close other programs and try again, or ask your administrator for a smaller model.",
-        )
+def _too_large(model: Model, needed: int, free: int, total: int) -> ModelError:
+    return ModelError(
+        f"The model {model.manifest.title} needs {fit.gigabytes(needed)} of memory, and "
+        f"{fit.gigabytes(free)} of {fit.gigabytes(total)} are free.",
+        code="model.memory",
+        kept="It was not loaded. " + _KEPT,
+        todo="Close other programs and try again, or ask your administrator for a smaller model.",
+    )
 
 
 def _copy_sealed(path: Path, part: ModelFile, source: int) -> int:

@@ -11,7 +11,6 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -34,6 +33,7 @@ from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
 from govdesk.inference import reading, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.computing import Computing
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -61,6 +61,7 @@ class Supervisor:
         plan: how a model is to be loaded on this machine now.
         tuned: what was measured to suit a model on this machine, if it was.
         graphics: whether it may compute on a graphics card; by default it may not.
+        find_draft: the approved model that drafts for another; by default there is none.
     """
 
     def __init__(
@@ -72,11 +73,16 @@ class Supervisor:
         plan: Callable[[Manifest, GgufFacts], LoadModel] = default_plan,
         tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
         graphics: Graphics | None = None,
+        find_draft: Callable[[Model], Model | None] = lambda _model: None,
     ) -> None:
         self.graphics = graphics or Graphics()
-        self._start = WorkerStart(broker, find_model, record, require_closed, plan, tuned, self.graphics)
+        self._start = WorkerStart(
+            broker, find_model, record, require_closed, plan, tuned, self.graphics, find_draft
+        )
         self._one_order = threading.Lock()
         self._starting = threading.Lock()
+        self._measuring = False
+        """The running order is a measurement: it gives way to a reading ahead as well."""
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -86,17 +92,22 @@ class Supervisor:
     def model(self) -> ModelInfo:
         """The model that will answer; starts the worker and loads the model when that is needed."""
         with self._starting:  # two that ask at once get the same worker
-            return (self._loaded() or self._start.start()).info
+            return (self.held or self._start.start()).info
 
     def model_loaded(self) -> ModelInfo | None:
         """The model that is loaded now, if one is."""
-        loaded = self._loaded()
+        loaded = self.held
         return loaded.info if loaded is not None else None
+
+    @property
+    def computing(self) -> Computing | None:
+        """What the loaded model is computed with; None while none is."""
+        return loaded.computing if (loaded := self.held) is not None else None
 
     @property
     def loaded(self) -> tuple[LoadModel, str, str] | None:
         """How the loaded model was loaded, its digest and its template's; None while none is."""
-        if (loaded := self._loaded()) is None:
+        if (loaded := self.held) is None:
             return None
         return loaded.order, loaded.info.digest, loaded.template_sha384
 
@@ -154,8 +165,10 @@ class Supervisor:
         wanted: Callable[[], bool],
     ) -> Read | None:
         """Read what is certain of a prompt; see `chat.ports.Inference`."""
-        if not self._one_order.acquire(blocking=False):
-            return None
+        while not self._one_order.acquire(timeout=_GIVE_WAY_SECONDS):
+            if not self._measuring:
+                return None
+            self.stop_reading()
         try:
             info, line = self._ready()
             with line.turn(turn, reading=True), line.judged():
@@ -169,7 +182,7 @@ class Supervisor:
             self._one_order.release()
 
     def tune(self, order: Tune) -> Tuned | None:
-        """Let the worker measure itself; any question ends that. None: it has no model, or is at something.
+        """Let the worker measure itself; any other order ends that. None: it has no model, or is busy.
 
         Raises:
             WorkerError: it crashed, hung or sent something else.
@@ -180,12 +193,14 @@ class Supervisor:
             line = self._start.line
             if line is None or line.loaded is None:
                 return None
+            self._measuring = True
             with line.turn(TurnId(order.turn), reading=True), line.judged():
                 frame = line.exchange(order)
                 if isinstance(frame, Tuned) and frame.turn == order.turn:
                     return frame
                 raise GarbageError
         finally:
+            self._measuring = False
             self._one_order.release()
 
     def aside(
@@ -193,14 +208,12 @@ class Supervisor:
         work: Callable[[ModelInfo, Ask], _T],
         *,
         wait_seconds: float,
-        patience_seconds: float,
     ) -> _T | None:
         """Do something with the loaded worker while it does nothing else; None when it is not to be had.
 
         Args:
             work: gets the loaded model, and a way to send one order and hear one frame.
             wait_seconds: longest that something else may still be going on; a reading ahead is asked to stop.
-            patience_seconds: longest that the worker may be silent after an order.
 
         Raises:
             WorkerError: it crashed, hung or sent garbage; it is gone, and the next call starts a fresh one.
@@ -214,7 +227,7 @@ class Supervisor:
             if line is None or (loaded := line.loaded) is None:
                 return None
             with line.judged():
-                return work(loaded.info, partial(line.exchange, patience_seconds=patience_seconds))
+                return work(loaded.info, line.exchange)
         finally:
             self._one_order.release()
 
@@ -242,7 +255,9 @@ class Supervisor:
         """Stop the worker: ask, grace, terminate, kill. The next call starts a fresh one."""
         self._start.stop()
 
-    def _loaded(self) -> LoadedModel | None:
+    @property
+    def held(self) -> LoadedModel | None:
+        """The model that is loaded, how, and what its files hold; None while none is."""
         line = self._start.line
         return line.loaded if line is not None else None
 

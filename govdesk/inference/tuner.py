@@ -10,22 +10,24 @@ from typing import Protocol
 
 from govdesk.domain.frames import SetThreads, Tune, Tuned
 from govdesk.domain.ids import ModelDigest
-from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError
+from govdesk.inference import fit
 from govdesk.inference.tuning import QUIET_PERCENT, Tunings
+from govdesk.inference.worker_line import LoadedModel
 from govdesk.process.others import Others
 
 _PAUSE_SECONDS = 2.0
 _LOOK_SECONDS = 0.5
 _MAX_TRIES = 20
-"""On a machine that is never quiet it is given up for this session."""
+"""So many that ended by themselves and said nothing, or failed: then it is given up for this session."""
 
 
 class Worker(Protocol):
     """What it needs of the supervisor."""
 
-    def model_loaded(self) -> ModelInfo | None:
-        """The model that is loaded."""
+    @property
+    def held(self) -> LoadedModel | None:
+        """The model that is loaded, and how."""
 
     def tune(self, order: Tune) -> Tuned | None:
         """Let the worker measure itself."""
@@ -57,9 +59,10 @@ class Tuner:
 
     def step(self) -> bool:
         """Measure if this is the moment; True when there is a result for the loaded model."""
-        info = self._worker.model_loaded()
-        if info is None:
-            return False
+        held = self._worker.held
+        if held is None or held.order.devices:
+            return False  # what a graphics card computes says nothing of the processor's threads
+        info = held.info
         if self._tunings.of(info.digest) is not None:
             return True
         tries = self._tries.get(info.digest, 0)
@@ -68,9 +71,13 @@ class Tuner:
         self._tries[info.digest] = tries + 1
         order = self._tunings.order(f"tune-{secrets.token_hex(8)}")
         tuned = self._worker.tune(order)
-        if tuned is None or self._worker.model_loaded() != info:
+        if tuned is None or tuned.interrupted:
+            self._tries[info.digest] = tries  # it was the wrong moment, which says nothing of the next
             return False
-        kept = self._tunings.keep(info.digest, tuned, order, int(time.time()))
+        if self._worker.held is not held:
+            return False
+        work = fit.work_per_token(held.facts)
+        kept = self._tunings.keep(info.digest, tuned, order, work, int(time.time()))
         if kept is None:
             return False
         self._worker.tell(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))

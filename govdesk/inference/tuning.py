@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
-import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +20,11 @@ from msgspec import Meta
 
 from govdesk.domain.frames import SetThreads, Timing, Tune, Tuned
 from govdesk.domain.ids import ModelDigest
+from govdesk.inference import library
 from govdesk.inference.processor import Processor
 from govdesk.inference.threads import MAX_THREADS, candidates, choose
 
-SCHEMA = 1
+SCHEMA = 2
 TUNE_MILLISECONDS = 3000
 QUIET_PERCENT = 25
 """Of one processor: when others use more, what is measured says more of them than of this machine."""
@@ -31,14 +33,21 @@ _MAX_FILE_BYTES = 64 * 1024
 _AS_GOOD = 1.03
 """Fewer threads that take at most so much longer are better: they leave room."""
 
+_Digest = Annotated[str, Meta(pattern="^[0-9a-f]{96}$")]
 _Count = Annotated[int, Meta(ge=1, le=MAX_THREADS)]
 _Microseconds = Annotated[int, Meta(ge=1, le=2**40)]
 
 
 class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One result. `key` says what it was measured with, `at` when, in seconds since the epoch."""
+    """One result. `key` says what it was measured with, `machine` the same without the model.
 
-    key: Annotated[str, Meta(pattern="^[0-9a-f]{96}$")]
+    `work_bytes`: what a token of an answer takes of this model (`fit.work_per_token`), so that it says
+    something of others. `at`: when, in seconds since the epoch.
+    """
+
+    key: _Digest
+    machine: _Digest
+    work_bytes: Annotated[int, Meta(ge=1, le=2**50)]
     threads: _Count
     batch_threads: _Count
     token_microseconds: _Microseconds
@@ -57,13 +66,13 @@ class Tunings:
     Args:
         path: the file in the profile; read when it is needed, made when something was measured.
         found: the processor that GovDesk runs on now.
-        build: the library's build.
+        build: says the library's build when something is looked up; by default that of the installation.
     """
 
-    def __init__(self, path: Path, found: Processor, build: str) -> None:
+    def __init__(self, path: Path, found: Processor, build: Callable[[], str] | None = None) -> None:
         self._path = path
         self.processor = found
-        self._build = build
+        self._build = build or library.build
 
     def of(self, model: ModelDigest) -> Tuning | None:
         """What was measured for a model with all that is here now."""
@@ -75,16 +84,31 @@ class Tunings:
         kept = self.of(model)
         return None if kept is None else SetThreads(threads=kept.threads, batch_threads=kept.batch_threads)
 
+    def bytes_per_second(self, work_bytes: float) -> float | None:
+        """What this machine gets through with a model of so much work for a token; None when unknown.
+
+        From the model that was measured here and is most like it: a small one says less of a large one.
+        """
+        machine = self._machine()
+        here = [kept for kept in self._read() if kept.machine == machine]
+        if not here or work_bytes <= 0:
+            return None
+        nearest = min(here, key=lambda kept: abs(math.log(kept.work_bytes / work_bytes)))
+        return 1e6 * nearest.work_bytes / nearest.token_microseconds
+
     def order(self, turn: str) -> Tune:
         """What to try here."""
         tried = candidates(self.processor)
         batch = dict.fromkeys((choose(self.processor).batch, *tried))
         return Tune(turn=turn, threads=tried, batch_threads=tuple(batch), milliseconds=TUNE_MILLISECONDS)
 
-    def keep(self, model: ModelDigest, untrusted: Tuned, order: Tune, now_seconds: int) -> Tuning | None:
+    def keep(
+        self, model: ModelDigest, untrusted: Tuned, order: Tune, work_bytes: float, now_seconds: int
+    ) -> Tuning | None:
         """Choose, and write it down; None when the figures say nothing.
 
-        They are a worker's word: at worst they choose a number that was to be tried anyway.
+        They are a worker's word: at worst they choose a number that was to be tried anyway, and call this
+        machine slow or fast.
         """
         if not untrusted.complete or untrusted.others_percent > QUIET_PERCENT:
             return None
@@ -94,6 +118,8 @@ class Tunings:
             return None
         kept = Tuning(
             key=self._key(model),
+            machine=self._machine(),
+            work_bytes=max(1, round(work_bytes)),
             threads=decode.threads,
             batch_threads=read.threads,
             token_microseconds=decode.token_microseconds,
@@ -105,7 +131,10 @@ class Tunings:
         return kept
 
     def _key(self, model: ModelDigest) -> str:
-        return hashlib.sha384(f"{self.processor.identity}\n{self._build}\n{model}".encode()).hexdigest()
+        return hashlib.sha384(f"{self._machine()}\n{model}".encode()).hexdigest()
+
+    def _machine(self) -> str:
+        return hashlib.sha384(f"{self.processor.identity}\n{self._build()}".encode()).hexdigest()
 
     def _read(self) -> tuple[Tuning, ...]:
         try:
@@ -135,13 +164,3 @@ def _best(timings: tuple[Timing, ...], asked: tuple[int, ...], *, reading: bool)
     fastest = min(one.token_microseconds for one in fitting)
     good = [one for one in fitting if one.token_microseconds <= _AS_GOOD * fastest]
     return min(good, key=lambda one: one.threads)
-
-
-def library_build(folder: Path | None = None) -> str:
-    """What the library is made of, as a digest of its files; it is measured again when they change."""
-    place = folder or Path(sysconfig.get_path("platlib")) / "llama_cpp" / "lib"
-    digest = hashlib.sha384()
-    with contextlib.suppress(OSError):
-        for file in sorted(place.glob("*.so")):
-            digest.update(file.name.encode() + b"\n" + hashlib.sha384(file.read_bytes()).digest())
-    return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from govdesk.domain.frames import AnswerFailed
-from govdesk.errors import GovDeskError, ModelError, UsageError, WallError, WorkerError
+from govdesk.errors import GovDeskError, MachineError, ModelError, UsageError, WallError, WorkerError
 
 _KEPT = "Your question and what was already answered are kept."
 _AGAIN = "Ask again: a fresh one is started."
@@ -62,6 +62,24 @@ def stopped() -> WorkerError:
     """The worker was stopped on purpose while it answered: the session locks or ends."""
     return WorkerError(
         "The answer was stopped because the session ends.", code="worker.stopped", kept=_KEPT, todo=""
+    )
+
+
+def no_time() -> MachineError:
+    """The session ends, and a worker that may be well has not done by then what it was asked for."""
+    return MachineError(
+        "The session ended before what was read of the conversation was kept.",
+        code="time",
+        kept="The conversation is kept; it is read again.",
+    )
+
+
+def beyond_prompt() -> MachineError:
+    """The worker gives more of a conversation than it was asked to read: it may hold what policy blocked."""
+    return MachineError(
+        "What was read of the conversation was not kept: it holds more than was sent to the model.",
+        code="state.beyond-prompt",
+        kept="The conversation is kept; it is read again.",
     )
 
 

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,6 +22,8 @@ from govdesk.domain.turn import ModelInfo
 from govdesk.errors import FrameError, GovDeskError, WorkerError
 from govdesk.inference import failures, patience, records, words
 from govdesk.inference.answer import GarbageError
+from govdesk.inference.computing import Computing
+from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.worker_ports import Broker
 
 _POLL_SECONDS = 0.5
@@ -35,7 +37,8 @@ class LoadedModel:
     info: ModelInfo
     order: LoadModel
     template_sha384: str
-    file_bytes: int
+    facts: GgufFacts
+    computing: Computing = field(default_factory=Computing)
 
 
 class WorkerLine:
@@ -82,7 +85,7 @@ class WorkerLine:
     @property
     def silence_seconds(self) -> float:
         """Longest that it may say nothing while it works."""
-        return patience.silence_seconds(self._loaded.file_bytes if self._loaded is not None else 0)
+        return patience.silence_seconds(self._loaded.facts.file_bytes if self._loaded is not None else 0)
 
     @property
     def cancelled(self) -> bool:
@@ -138,6 +141,7 @@ class WorkerLine:
         descriptors: tuple[int, ...] = (),
         patience_seconds: float | None = None,
         goes_on: Callable[[FromWorker], bool] = lambda _: False,
+        silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
         """One order and the frame that ends it; left before that, the worker is stopped: it is lost track of.
 
@@ -146,6 +150,7 @@ class WorkerLine:
             descriptors: ride on the order.
             patience_seconds: longest between two frames; None: as long as for an answer.
             goes_on: hears each frame, and says whether another one follows.
+            silent: what to raise when its silence is no fault of its own, the session ends, say.
 
         Raises:
             GarbageError: from `goes_on`; to be met in `judged`.
@@ -155,7 +160,7 @@ class WorkerLine:
         heard = False
         try:
             self.order(order, descriptors)
-            while goes_on(frame := self.next(seconds)):
+            while goes_on(frame := self.next(seconds, silent=silent)):
                 pass
             heard = True
         except GarbageError:
@@ -178,13 +183,17 @@ class WorkerLine:
             raise self._gone(self.failed) from None
 
     def next(
-        self, patience_seconds: float, explain: Callable[[WorkerEnded | None], GovDeskError] | None = None
+        self,
+        patience_seconds: float,
+        explain: Callable[[WorkerEnded | None], GovDeskError] | None = None,
+        silent: Callable[[], GovDeskError] | None = None,
     ) -> FromWorker:
         """The worker's next frame; its silence, its end or its garbage stops it and is explained.
 
         Args:
             patience_seconds: longest to wait.
             explain: what to raise for a worker that ended, in place of the usual; it also records it.
+            silent: what to raise for one that said nothing, in place of calling it hung.
 
         Raises:
             GovDeskError: there is none.
@@ -197,6 +206,8 @@ class WorkerLine:
             limit = deadline
             if cancelled_at is not None:
                 limit = min(deadline, cancelled_at + patience.cancel_seconds(self.gpu))
+            if now >= limit and silent is not None:
+                raise silent()
             if now >= limit:
                 raise self.broken("stopped answering", "worker.hung")
             try:

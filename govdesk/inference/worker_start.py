@@ -25,7 +25,8 @@ from govdesk.domain.ids import ModelDigest, RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import failures, patience, records, store, words
+from govdesk.inference import computing, failures, patience, records, store, words
+from govdesk.inference.draft import Draft, Drafts, with_draft
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -35,6 +36,8 @@ from govdesk.inference.worker_ports import Broker
 
 _EXIT_WALLS = 5
 """How a worker ends whose walls cannot be had; it says nothing before they stand."""
+_NOT_THE_CARDS = frozenset({"worker.memory", "worker.template"})
+"""Ends that say nothing about a card: its own memory ran out, or the model's template did not end."""
 
 
 class WorkerStart:
@@ -48,6 +51,7 @@ class WorkerStart:
         plan: how a model is to be loaded on this machine now.
         tuned: what was measured to suit a model on this machine, if it was.
         graphics: whether it may compute on a graphics card.
+        find_draft: the approved model that drafts for another; see `Drafts`.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class WorkerStart:
         plan: Callable[[Manifest, GgufFacts], LoadModel],
         tuned: Callable[[ModelDigest], SetThreads | None],
         graphics: Graphics,
+        find_draft: Callable[[Model], Model | None],
     ) -> None:
         self._broker = broker
         self._find_model = find_model
@@ -67,6 +72,7 @@ class WorkerStart:
         self._plan = plan
         self._tuned = tuned
         self._graphics = graphics
+        self._drafts = Drafts(find_draft, record)
         self.line: WorkerLine | None = None
         """To the worker that was started last."""
         self.probes: tuple[Probe, ...] = ()
@@ -86,25 +92,30 @@ class WorkerStart:
         except ModelError as error:
             self._record(records.load(model, "failure", {"code": error.code}))
             raise
+        draft: Draft | None = None
         try:
             self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest, opened.facts)
+            draft = self._drafts.open(model, opened.facts, order)
             gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
-            done = self._load_on_graphics(model, opened, order, gpu) if gpu else None
+            done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
             if done is None:
                 if why := self._graphics.why_not():
                     self._record(records.load(model, "success", {"backend": "processor", **why}))
                 line = self._new_line()
-                done = line, self._load(line, model, opened, order)
+                done = line, self._load(line, model, opened, order, draft)
             line, loaded = done
             line.ready(loaded, partial(self._failed_on, line.gpu))
-            if (threads := self._tuned(loaded.info.digest)) is not None:
+            threads = None if loaded.order.devices else self._tuned(loaded.info.digest)
+            if threads is not None:  # measured on the processor, for the processor
                 line.send(threads)
         except BaseException:
             self.stop()
             raise
         finally:
             store.close_all(opened.descriptors)
+            if draft is not None:
+                store.close_all(draft.opened.descriptors)
         return loaded
 
     def stop(self) -> None:
@@ -118,16 +129,23 @@ class WorkerStart:
         self._prove_walls(line)
         return line
 
-    def _load(self, line: WorkerLine, model: Model, opened: store.Opened, order: LoadModel) -> LoadedModel:
-        """Have a worker load the model."""
-        line.send(order, opened.descriptors)
-        answer = line.next(patience.load_seconds(model.variant.bytes))
+    def _load(
+        self, line: WorkerLine, model: Model, opened: store.Opened, order: LoadModel, draft: Draft | None
+    ) -> LoadedModel:
+        """Have a worker load the model, and the one that drafts for it."""
+        beside = () if draft is None else draft.opened.descriptors
+        line.send(with_draft(order, draft), (*opened.descriptors, *beside))
+        both = opened.facts.file_bytes + (0 if draft is None else draft.opened.facts.file_bytes)
+        answer = line.next(patience.load_seconds(both))
         info = _loaded(line, model, answer, order.context_tokens)
+        if isinstance(answer, Loaded) and not self._drafts.loaded(draft, model, answer.draft):
+            raise line.broken("said of a draft model what cannot be", "worker.garbage")
         # as it was loaded: what is kept of a prompt is bound to where it was computed
-        return LoadedModel(info, order, model.manifest.template_sha384, model.variant.bytes)
+        template = model.manifest.template_sha384
+        return LoadedModel(info, order, template, opened.facts, computing.of(answer))
 
     def _load_on_graphics(
-        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend
+        self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend, draft: Draft | None
     ) -> tuple[WorkerLine, LoadedModel] | None:
         """Load it on a graphics card; None when that failed, which is recorded and explained."""
         try:
@@ -137,7 +155,7 @@ class WorkerStart:
             if placed.devices:
                 layers = {device: placed.device_layers[at] for at, device in enumerate(placed.devices)}
                 self._record(records.load(model, "success", {**self._graphics.opened(gpu), "layers": layers}))
-                return line, self._load(line, model, opened, placed)
+                return line, self._load(line, model, opened, placed, draft)
         except (WorkerError, ModelError) as error:
             if error.code == words.stopped().code:
                 raise
@@ -150,10 +168,9 @@ class WorkerStart:
     def _failed_on(self, gpu: GpuBackend, error: WorkerError) -> None:
         """A worker failed with a model loaded. Where that was on a card, the next one uses the processor.
 
-        Whether the card is tried again in another session is for `graphics` to judge. Memory that ran out in
-        the worker's own process says nothing about a card.
+        Whether the card is tried again in another session is for `graphics` to judge.
         """
-        if gpu and error.code != "worker.memory":
+        if gpu and error.code not in _NOT_THE_CARDS:
             self._card_failed = True
             self._graphics.failed(gpu, error.code)
             failures.on_card(error)

@@ -6,17 +6,21 @@ as the last one or not, for its conversation and binding: what was reordered, cu
 refused as a whole.
 
 Everything here can be made again, so nothing is made durable at a cost and nothing that fails is in anybody's
-way: a file that is missing, damaged or foreign is one that was never there.
+way: a file that is missing, damaged or foreign is one that was never there. Where the machine lacks something
+for a moment, memory say, the file stays.
+
+All files together stay within the room there is at every moment: what was used longest ago goes before a new
+one is written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,12 +34,14 @@ CHUNK_BYTES = 1024 * 1024
 QUOTA_BYTES = 2 * 1024**3
 """Most that all files take together."""
 FREE_SHARE = 10
-"""And most of what is free on the disk: one part in so many."""
+"""And most of what would be free on the disk without them: one part in so many."""
 _FOLDER_MODE = 0o700
 _SUFFIX = ".state"
 _UNFINISHED = ".unfinished"
 _PLACE = struct.Struct(">8sQ?")
 _FORMAT = b"GDSTATE1"
+_LACKING = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""What this machine may lack for a moment: it says nothing of a file."""
 
 
 class PromptStateFiles:
@@ -71,12 +77,52 @@ class PromptStateFiles:
         return None if row is None else KeptState(*row)
 
     def room(self) -> int:
-        """Most bytes that one state may have now: the quota, and a share of what is free."""
+        """Most bytes that one state may have now, with all others gone."""
+        return self._limit() - (self._limit() // CHUNK_BYTES + 1) * Sealer.overhead
+
+    def make_room(self, conversation: ConversationId, state_bytes: int) -> int:
+        """Forget what was used longest ago until a state of so many bytes fits beside the rest.
+
+        What is kept of the conversation itself stays until the new state is written, where both fit.
+
+        Returns:
+            How many states had to go.
+
+        Raises:
+            OSError: it would not fit with all others gone; nothing was forgotten.
+        """
+        limit, needed = self._limit(), _sealed_bytes(state_bytes)
+        if needed > limit:
+            raise OSError(errno.ENOSPC, "a state is larger than the room for all")
+        with self._database.reading() as sql:
+            rows = sql.execute(
+                "SELECT s.file, s.file_bytes, c.id = ? FROM prompt_states AS s"
+                " JOIN conversations AS c ON c.seq = s.conversation ORDER BY s.used_utc_ns",
+                (conversation,),
+            ).fetchall()
+        others = [(name, size) for name, size, own in rows if not own]
+        total, gone = needed + sum(size for _, size in others), 0
+        for name, size in others:
+            if total <= limit:
+                break
+            self._drop(name)
+            total, gone = total - size, gone + 1
+        for name, size in [(name, size) for name, size, own in rows if own]:
+            if total + size > limit:
+                self._drop(name)
+                gone += 1
+        return gone
+
+    def _limit(self) -> int:
+        """Most bytes that all files may take together now; 0 where the folder cannot be had."""
         try:
             self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-            return min(self._quota_bytes, self._free_bytes(self._folder) // FREE_SHARE)
+            free = self._free_bytes(self._folder)
         except OSError:
             return 0
+        with self._database.reading() as sql:
+            (taken,) = sql.execute("SELECT coalesce(sum(file_bytes), 0) FROM prompt_states").fetchone()
+        return int(min(self._quota_bytes, (free + taken) // FREE_SHARE))
 
     def keep(
         self,
@@ -84,30 +130,27 @@ class PromptStateFiles:
         state: PromptState,
         binding: bytes,
         now_utc_ns: int,
-        deadline: float | None = None,
-    ) -> int:
-        """Seal a state into a file in place of an older one; what was used longest ago makes room.
+        late: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Seal a state into a file in place of an older one, in the room that `make_room` made.
 
         Args:
             conversation: whose it is.
             state: stays the caller's.
             binding: what it may be used with.
             now_utc_ns: for what is used last.
-            deadline: on the monotonic clock; what is not written by then is given up.
-
-        Returns:
-            How many other states had to go.
+            late: asked again and again; once it says so, what is not written yet is given up.
 
         Raises:
-            OSError: it could not be written, in time or at all; what was kept before is kept.
+            TimeoutError: it was late.
+            OSError: it could not be written; what was kept before is kept.
             GovDeskError: the history could not be written, or the conversation is gone.
         """
         key = random_bytes(KEY_BYTES)
         name = random_bytes(16).hex() + _SUFFIX
         draft = self._folder / (name + _UNFINISHED)
         try:
-            written = self._seal(draft, state, key, _bound_to(conversation, binding), deadline)
-            gone = self._make_room(conversation, written)
+            written = self._seal(draft, state, key, _bound_to(conversation, binding), late)
             before = self._name_of(conversation)
             draft.rename(self._folder / name)
             with self._database.writing() as sql:
@@ -132,7 +175,6 @@ class PromptStateFiles:
         self._remove(before)
         if self.kept(conversation) is None:  # it was deleted meanwhile
             self._remove(name)
-        return gone
 
     def take(
         self, conversation: ConversationId, new_memfd: Callable[[int], int], now_utc_ns: int
@@ -146,6 +188,9 @@ class PromptStateFiles:
 
         Returns:
             The state; its descriptor, which nobody can write to any more, is the caller's.
+
+        Raises:
+            OSError: this machine has no memory or no descriptors for it now; the file may be good.
         """
         with self._database.reading() as sql:
             row = sql.execute(
@@ -156,20 +201,19 @@ class PromptStateFiles:
         if row is None:
             return None
         key, name, binding, tokens, size = row
-        try:
-            descriptor = new_memfd(size)
-        except OSError:
-            return None
+        descriptor = new_memfd(size)
         try:
             self._open(self._folder / name, descriptor, size, key, _bound_to(conversation, binding))
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)
             with self._database.writing() as sql:
                 sql.execute("UPDATE prompt_states SET used_utc_ns = ? WHERE file = ?", (now_utc_ns, name))
-        except (OSError, CryptoError):
+        except BaseException as error:
             os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
+            if isinstance(error, MemoryError):
+                raise OSError(errno.ENOMEM, "no memory to open a state") from error
+            lacking = isinstance(error, OSError) and error.errno in _LACKING
+            if isinstance(error, OSError | CryptoError) and not lacking:
+                return None
             raise
         return PromptState(descriptor, tokens, size)
 
@@ -199,13 +243,13 @@ class PromptStateFiles:
         return len(left)
 
     def _seal(
-        self, draft: Path, state: PromptState, key: bytes, bound_to: bytes, deadline: float | None
+        self, draft: Path, state: PromptState, key: bytes, bound_to: bytes, late: Callable[[], bool]
     ) -> int:
         sealer, written, at, number = Sealer(key), 0, 0, 0
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(draft, flags, FILE_MODE), "wb", buffering=0) as file:
             while at < state.state_bytes:
-                if deadline is not None and time.monotonic() > deadline:
+                if late():
                     raise TimeoutError("there is no time left")
                 part = os.pread(state.descriptor, min(CHUNK_BYTES, state.state_bytes - at), at)
                 if not part:
@@ -234,23 +278,6 @@ class PromptStateFiles:
             if os.fstat(file.fileno()).st_size != size + number * sealer.overhead:
                 raise CryptoError("longer than it was")
 
-    def _make_room(self, conversation: ConversationId, needed: int) -> int:
-        """Drop what was used longest ago until so many bytes fit; how many."""
-        with self._database.reading() as sql:
-            rows = sql.execute(
-                "SELECT s.file, s.file_bytes FROM prompt_states AS s"
-                " JOIN conversations AS c ON c.seq = s.conversation WHERE c.id != ?"
-                " ORDER BY s.used_utc_ns DESC",
-                (conversation,),
-            ).fetchall()
-        total, gone = needed, 0
-        for name, size in rows:
-            total += size
-            if total > self._quota_bytes:
-                self._drop(name)
-                gone += 1
-        return gone
-
     def _name_of(self, conversation: ConversationId) -> str:
         with self._database.reading() as sql:
             row = sql.execute(
@@ -271,6 +298,11 @@ class PromptStateFiles:
             if name:
                 with contextlib.suppress(OSError):
                     (self._folder / name).unlink()
+
+
+def _sealed_bytes(state_bytes: int) -> int:
+    """What a state's file takes."""
+    return state_bytes + -(-state_bytes // CHUNK_BYTES) * Sealer.overhead
 
 
 def _bound_to(conversation: ConversationId, binding: bytes) -> bytes:

@@ -41,6 +41,17 @@ class Run:
     prompt_tokens: int = 0
     read_tokens: int = 0
     answer_tokens: int = 0
+    threads: int = 0
+    most_threads: int = 0
+    """The fewest of how many it is made with, once others need the rest; 0 of 0 before."""
+    reading_threads: tuple[int, int] = (0, 0)
+    """How many of how many read a prompt now, when others need the rest; else 0 of 0."""
+
+    def spare(self, now: tuple[int, int], most: tuple[int, int]) -> None:
+        """It goes on with so many threads to decode and to read, of so many."""
+        if now[0] < most[0] and (not self.threads or now[0] < self.threads):
+            self.threads, self.most_threads = now[0], most[0]
+        self.reading_threads = (now[1], most[1]) if now[1] < most[1] else (0, 0)
 
 
 class Watch:

@@ -4,6 +4,9 @@ The bytes are a small header of ours (format, numbers of tokens, the tokens), an
 one sequence. Nothing in them is believed when they come back: format, lengths, each token and the library's
 own result are checked, and a state that is odd in anything is refused whole.
 
+They hold what stood in a prompt, and nothing that the model made after it: what may be shown and kept of an
+answer is judged on the other side, and comes back in the next prompt.
+
 The worker never holds a key: bytes leave and enter by descriptor, and what seals them is the other side.
 """
 
@@ -14,17 +17,13 @@ import contextlib
 import ctypes
 import mmap
 import os
-import struct
 from collections.abc import Iterator
 
 from govdesk.domain.frames import StateRestored, StateSize, StateWritten
-from govdesk.worker.aside import Kept
-from govdesk.worker.sequences import Sequence, Sequences
+from govdesk.domain.prompt_state import HEADER, MAGIC, TOKEN_BYTES, VERSION, head_bytes
+from govdesk.worker.aside import Sequence
+from govdesk.worker.sequences import Sequences
 
-_HEADER = struct.Struct("<8sIII")
-_MAGIC = b"GDSTATE\0"
-_VERSION = 1
-_TOKEN_BYTES = 4
 _FAILED = ctypes.c_void_p(-1).value
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -49,17 +48,19 @@ class States:
         self._context_tokens = context_tokens
 
     def size(self, conversation: str) -> StateSize:
-        """How much was read of a conversation, and the bytes its state takes."""
+        """How much was read of a conversation's prompt, and the size of its state; 0: not to be had."""
         held = self._sequences.of(conversation)
-        if held is None:
+        state = self._sequences.told_bytes(held) if held is not None else 0
+        if held is None or not state:
             return StateSize(conversation=conversation, tokens=0, state_bytes=0)
-        return StateSize(conversation=conversation, tokens=len(held.tokens), state_bytes=self._bytes(held))
+        total = head_bytes(held.told) + state
+        return StateSize(conversation=conversation, tokens=held.told, state_bytes=total)
 
     def write(self, conversation: str, descriptor: int) -> StateWritten:
-        """Write what was read of a conversation into a memfd of exactly its size; else nothing."""
-        held, written = self._sequences.of(conversation), 0
-        if held is not None:
-            with contextlib.suppress(OSError):
+        """Write what was read of a conversation's prompt into a memfd of exactly its size; else nothing."""
+        written = 0
+        with self._sequences.told_alone(conversation) as held, contextlib.suppress(OSError):
+            if held is not None:
                 written = self._write(held, descriptor)
         return StateWritten(conversation=conversation, state_bytes=written)
 
@@ -76,11 +77,9 @@ class States:
         """Drop what was read of a conversation."""
         self._sequences.forget(conversation)
 
-    def _bytes(self, held: Sequence | Kept) -> int:
-        return _head_bytes(len(held.tokens)) + self._sequences.state_bytes(held)
-
-    def _write(self, held: Sequence | Kept, descriptor: int) -> int:
-        total, head = self._bytes(held), _head_bytes(len(held.tokens))
+    def _write(self, held: Sequence, descriptor: int) -> int:
+        head = head_bytes(len(held.tokens))
+        total = head + self._sequences.state_bytes(held)
         if os.fstat(descriptor).st_size != total:
             return 0
         with _mapped(descriptor, total, writable=True) as address:
@@ -90,16 +89,16 @@ class States:
 
     def _restore(self, conversation: str, descriptor: int) -> int:
         total = os.fstat(descriptor).st_size
-        if total <= _HEADER.size:
+        if total <= HEADER.size:
             return 0
         with _mapped(descriptor, total, writable=False) as address:
-            magic, version, count, among_many = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
-            head = _head_bytes(count)
-            if (magic, version) != (_MAGIC, _VERSION) or not 0 < count < self._context_tokens:
+            magic, version, count, among_many = HEADER.unpack(ctypes.string_at(address, HEADER.size))
+            head = head_bytes(count)
+            if (magic, version) != (MAGIC, VERSION) or not 0 < count < self._context_tokens:
                 return 0
             if head >= total or among_many > count:
                 return 0
-            tokens = array.array("i", ctypes.string_at(address + _HEADER.size, count * _TOKEN_BYTES)).tolist()
+            tokens = array.array("i", ctypes.string_at(address + HEADER.size, count * TOKEN_BYTES)).tolist()
             if not all(0 <= token < self._vocabulary_tokens for token in tokens):
                 return 0
             taken = self._sequences.read_state(conversation, tokens, among_many, address + head, total - head)
@@ -109,13 +108,9 @@ class States:
         return int(count)
 
 
-def _head_bytes(tokens: int) -> int:
-    return _HEADER.size + tokens * _TOKEN_BYTES
-
-
-def _head(held: Sequence | Kept) -> bytes:
+def _head(held: Sequence) -> bytes:
     tokens = held.tokens
-    return _HEADER.pack(_MAGIC, _VERSION, len(tokens), held.among_many) + array.array("i", tokens).tobytes()
+    return HEADER.pack(MAGIC, VERSION, len(tokens), held.among_many) + array.array("i", tokens).tobytes()
 
 
 @contextlib.contextmanager

@@ -3,25 +3,24 @@
 The template (Jinja, from the GGUF or the manifest) is rendered with a random mark in place of each message's
 text. What lies between the marks is the template's own and may hold special tokens; the texts never do:
 they are tokenised as plain text, so a prompt that spells `<|im_end|>` cannot end its own turn.
-The sandbox (`govdesk.worker.jinja_sandbox`) has what chat templates need; time is bounded here, memory by
-the process's limit.
+The sandbox (`govdesk.worker.jinja_sandbox`) has what chat templates need; time is bounded by
+`govdesk.worker.deadline`, memory by the process's limit.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from types import FrameType
+from typing import TypeVar
 
 import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import SecurityError
 
+from govdesk.worker.deadline import TooSlowError, within
 from govdesk.worker.jinja_sandbox import RefusedError, TemplateEnvironment
 
 RENDER_SECONDS = 2.0
@@ -33,12 +32,17 @@ _PAD = "\u2003\u2002"
 _FOLDED = "\n\n"
 """Between two texts that a template takes only as one."""
 _UNKNOWN = re.compile(r"(?:Encountered unknown (tag)|No (filter|test) named) '([a-z_]{1,24})'")
-_OTHER_FILES = {
+_NO_TAGS = {
     nodes.Include: "include",
     nodes.Import: "import",
     nodes.FromImport: "from",
     nodes.Extends: "extends",
+    nodes.ScopedEvalContextModifier: "autoescape",
 }
+"""Tags of Jinja's own that are not for chat templates: they read files, or compute while compiling."""
+
+
+_Result = TypeVar("_Result")
 
 
 class TemplateFailedError(Exception):
@@ -74,17 +78,7 @@ class ChatTemplate:
     def __init__(self, source: str, bos: str, eos: str, today: Callable[[], date] = date.today) -> None:
         if len(source) > MAX_TEMPLATE_CHARACTERS:
             raise TemplateFailedError("template.too-large")
-        environment = TemplateEnvironment(today)
-        try:
-            with _deadline(RENDER_SECONDS):
-                tree = environment.parse(source)
-                for node in tree.find_all(tuple(_OTHER_FILES)):
-                    raise TemplateFailedError(f"template.unknown-tag:{_OTHER_FILES[type(node)]}")
-                self._template = environment.from_string(tree)
-        except (jinja2.TemplateError, SyntaxError, RecursionError, ValueError, OverflowError) as error:
-            raise TemplateFailedError(_not_compiled(error)) from error
-        except MemoryError as error:
-            raise TemplateFailedError("template.too-large") from error
+        self._template = _in_time(lambda: _compiled(source, today), _not_compiled)
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self.source = source
 
@@ -120,16 +114,30 @@ class ChatTemplate:
         return last.text if last.special else ""
 
     def _rendered(self, turns: list[dict[str, str]]) -> str:
-        try:
-            with _deadline(RENDER_SECONDS):
-                return _bounded(
-                    self._template.generate(messages=turns, add_generation_prompt=True, **self._tokens)
-                )
-        except MemoryError as error:
-            raise TemplateFailedError("template.too-large") from error
-        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
-                RecursionError) as error:  # fmt: skip
-            raise TemplateFailedError(_not_rendered(error)) from error
+        given = {"messages": turns, "add_generation_prompt": True, **self._tokens}
+        return _in_time(lambda: _bounded(self._template.generate(**given)), _not_rendered)
+
+
+def _in_time(work: Callable[[], _Result], code: Callable[[Exception], str]) -> _Result:
+    """What the template's code gives; whatever it raises becomes a `TemplateFailedError`."""
+    try:
+        return within(RENDER_SECONDS, work)
+    except TemplateFailedError:
+        raise
+    except TooSlowError as error:
+        raise TemplateFailedError("template.too-slow") from error
+    except MemoryError as error:
+        raise TemplateFailedError("template.too-large") from error
+    except Exception as error:  # a stranger's code raises what it likes
+        raise TemplateFailedError(code(error)) from error
+
+
+def _compiled(source: str, today: Callable[[], date]) -> jinja2.Template:
+    environment = TemplateEnvironment(today)
+    tree = environment.parse(source)
+    for node in tree.find_all(tuple(_NO_TAGS)):
+        raise TemplateFailedError(f"template.unknown-tag:{_NO_TAGS[type(node)]}")
+    return environment.from_string(tree)
 
 
 def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -204,19 +212,3 @@ def _bounded(parts: Iterator[str]) -> str:
             raise TemplateFailedError("template.too-large")
         kept.append(part)
     return "".join(kept)
-
-
-@contextlib.contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Raise out of the main thread's Python code when it takes too long; a template cannot catch that."""
-
-    def too_slow(_number: int, _frame: FrameType | None) -> None:
-        raise TemplateFailedError("template.too-slow")
-
-    before = signal.signal(signal.SIGALRM, too_slow)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from govdesk import config
-from govdesk.inference import threads
+from govdesk.inference import processor, threads
 from govdesk.inference.plan import USUAL_CONTEXT_TOKENS
 from govdesk.process import environment
 from tests.bench.figures import Figures
@@ -39,7 +39,12 @@ class Peer:
     """A loop of `peers.py` in its own process: our library's with the worker's own environment."""
 
     def __init__(self, name: str, python: Path | str = sys.executable) -> None:
-        arguments = [name, str(MODEL), str(threads.suitable()), str(USUAL_CONTEXT_TOKENS)]
+        arguments = [
+            name,
+            str(MODEL),
+            str(threads.choose(processor.read()).decode),
+            str(USUAL_CONTEXT_TOKENS),
+        ]
         self.name = name
         own = python == sys.executable
         self._process = subprocess.Popen(

@@ -127,7 +127,7 @@ def measure(figures: Figures, rounds: int) -> None:
             for name, way in _WAYS:
                 taken[name].append(way(bench))
             assert bench.conversation is not None
-            state = bench.states.save(bench.conversation, 1, 2**31)
+            state = bench.states.save(bench.conversation, bench.prompt_tokens, 2**31)
             assert state is not None
             size = state.state_bytes
             started = time.perf_counter()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from govdesk import config
-from govdesk.inference import threads
+from govdesk.inference import processor, threads
 from govdesk.process import environment
 from tests.bench.figures import Figures
 
@@ -120,7 +120,13 @@ class _Contender:
 
     def __init__(self, model: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.quality", str(model), str(threads.suitable())],
+            [
+                sys.executable,
+                "-m",
+                "tests.bench.quality",
+                str(model),
+                str(threads.choose(processor.read()).decode),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -140,13 +140,14 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
+    from govdesk.chat.endings import summary_words
     from govdesk.domain.ids import TurnId
     from govdesk.domain.models import RefusedLine
     from govdesk.domain.turn import Cut, OldTurn, TooLong
     from govdesk.errors import ModelError, WorkerError
     from govdesk.gui import dialogs, model_dialogs, theme
     from govdesk.gui.window import Window
-    from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding
+    from tests.fakes import CODE, DENY, PASSPHRASE, PROBES, Script, finding, model_line
 
     application = QApplication(["pictures"])
     application.setStyle("Fusion")
@@ -286,7 +287,7 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.transcript.views[-1].thinking.toggle.click()
     save(window, "chat-thought-closed")
     gate = threading.Event()
-    made.chat.script = Script(answer=(), reading=((920, 2048),), wait_for=gate)
+    made.chat.script = Script(answer=(), reading=((920, 2048),), wait_for=gate, threads=(1, 2))
     work.page.composer.box.setPlainText("And the costs?")
     work.page.composer.send_button.click()
     until(lambda: work.page._running is not None and work.page._running.turn)
@@ -313,10 +314,29 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     work.page.composer.send_button.click()
     until(work.page.full.isVisible)
     save(window, "chat-full")
+    work.page.full.shorten.click()
+    work.page.composer.length.setCurrentIndex(2)
+    work.page.composer.length.showPopup()
+    save(window, "chat-length")
+    work.page.composer.length.hidePopup()
+    work.page.composer.length.setCurrentIndex(1)
+    made.chat.script = Script(too_long=full)
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    made.chat.then = Script(
+        answer=("Three harbours were comp",), code="length", explanation=summary_words("length")
+    )
+    work.page.full.summarise.click()
+    until(lambda: made.chat.summarised and not work.page.running)
+    save(window, "chat-summary-cut")
+    made.chat.script = Script(too_long=full)
+    work.page.composer.send_button.click()
+    until(work.page.full.isVisible)
+    before = len(made.chat.prompts)
     made.chat.then = Script(answer=("Three harbours were compared; Vestmouth is the deepest.",))
     made.chat.script = Script(cut=Cut(6, TurnId("any")))
     work.page.full.summarise.click()
-    until(lambda: len(made.chat.prompts) > 1 and made.chat.summarised and not work.page.running)
+    until(lambda: len(made.chat.prompts) > before and not work.page.running)
     save(window, "chat-summarised")
     made.chat.script = Script(too_long=TooLong(9890, 9420, 8192, 256))
     work.page.composer.box.setPlainText("Far too long.")
@@ -385,8 +405,14 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     until(lambda: not work.models.working and window.tasks.running == 0)
     save(window, "models-refused")
     for name, dialog in (
-        ("dialog-import", model_dialogs.ImportDialog(made.policy, "", window)),
-        ("dialog-remove-model", model_dialogs.confirm_remove(made.policy, "Llama 3.3 70B Instruct", window)),
+        (
+            "dialog-import",
+            model_dialogs.ImportDialog(made.policy, made.models.look_into, window.tasks, "", window),
+        ),
+        (
+            "dialog-remove-model",
+            model_dialogs.confirm_remove(made.policy, model_line(title="Llama 3.3 70B Instruct"), window),
+        ),
     ):
         dialog.open()
         save(dialog, name)

@@ -6,9 +6,9 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ModelDigest, TurnId
 from govdesk.domain.redaction import Operator
-from govdesk.domain.turn import Message, Outcome, Reading, Role
+from govdesk.domain.turn import Length, Message, ModelInfo, Outcome, Reading, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
 from govdesk.gui.dialogs import MarkedDialog
 from govdesk.gui.estimate import estimated_tokens
@@ -281,6 +281,16 @@ def test_a_model_that_does_not_load_is_explained_and_can_be_tried_again(qtbot, e
     assert not work.model_again.isVisible()
 
 
+def test_the_header_names_the_model_that_answered(qtbot, enter, ask, desk):
+    """A worker that was started again may have loaded another one."""
+    window = enter(desk)
+    other = ModelInfo("Another model", ModelDigest("cd" * 48), 4096)
+    desk.chat.script = Script(model=other)
+    ask(window, "Hello.")
+    assert window.workspace.model_words.text() == "Another model"
+    assert other.digest in window.workspace.model_words.toolTip()
+
+
 def test_an_answer_goes_on_while_another_conversation_is_open(qtbot, enter, ask, desk):
     other = desk.store.put("Other", [(Role.USER, "old"), (Role.ASSISTANT, "older")])
     window = enter(desk)
@@ -405,3 +415,68 @@ def test_a_change_of_theme_shapes_messages_again(qtbot, enter, ask, desk):
     window.restyle()
     qtbot.waitUntil(lambda: window.tasks.running == 0)
     assert shown(page) == ["x", "Hello there."]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_stopped_before_it_was_sent_the_text_stays_where_it_is(qtbot, enter, desk, ask, known):
+    identity = desk.store.put("Ports", [(Role.USER, "a"), (Role.ASSISTANT, "b")])
+    window = enter(desk)
+    page = window.workspace.page
+    if known:
+        page.open(identity)
+        qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    desk.chat.script = Script(stopped_early=True)
+    ask(window, "What is a port?")
+    assert page.composer.prompt == "What is a port?"
+    assert "Stopped before it was sent" in page.composer.why_not.text()
+    assert len(page.transcript.views) == (2 if known else 0)
+    assert [message.text for message in page._messages] == (["a", "b"] if known else [])
+    assert page.composer.send_button.isEnabled()
+
+
+def test_answers_are_as_long_as_was_chosen(qtbot, enter, desk, ask):
+    window = enter(desk)
+    choice = window.workspace.page.composer.length
+    ask(window, "One?")
+    choice.setFocus()
+    qtbot.keyClick(choice, Qt.Key.Key_Down)
+    ask(window, "Two?")
+    ask(window, "Three?")
+    assert [one.length for one in desk.chat.samplings] == [Length.USUAL, Length.LONG, Length.LONG]
+
+
+def test_a_length_says_how_many_tokens_it_is(enter, desk):
+    window = enter(desk)
+    choice = window.workspace.page.composer.length
+    said = []
+    for index in range(choice.count()):
+        choice.setCurrentIndex(index)
+        assert choice.accessibleDescription() == choice.toolTip()
+        said.append(choice.toolTip().split(" tokens")[0])
+    assert said == ["At most 256", "At most 1,024", "At most 4,096"]
+
+
+def test_the_header_says_what_the_model_runs_on_and_why(qtbot, enter, desk, ask):
+    window = enter(desk)
+    said = window.workspace.model_words
+    assert said.text() == "SmolLM2-135M-Instruct Q4_1 · the processor with 2 threads"
+    assert "no graphics card that can be used" in said.toolTip() and "SHA-384" in said.toolTip()
+    assert "runs on the processor with 2 threads: no graphics" in said.accessibleDescription()
+    desk.where = "A card (24 of 24 layers)"  # another worker was started
+    ask(window, "Hello")
+    assert said.text() == "SmolLM2-135M-Instruct Q4_1 · A card (24 of 24 layers)"
+    assert not desk.threads["runs_on"].startswith("MainThread")
+
+
+def test_a_busy_workstation_is_told(qtbot, enter, desk, ask):
+    window = enter(desk)
+    gate = threading.Event()
+    desk.chat.script = Script(answer=(), reading=((1, 2),), wait_for=gate, threads=(1, 2))
+    page = ask(window, "Hello", wait=False)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    qtbot.waitUntil(lambda: "busy workstation: 1 of 2 threads" in page.transcript.views[-1].status.text())
+    gate.set()
+    qtbot.waitUntil(lambda: not page.running)
+    assert "busy workstation: 1 of 2 threads" in page.transcript.views[-1].details.text()
+    ask(window, "Hello")
+    assert "busy" not in page.transcript.views[-1].details.text()

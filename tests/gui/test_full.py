@@ -1,5 +1,6 @@
 """What does not fit is put before the person before anything is sent or cut; what was left out stays said."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -93,7 +94,10 @@ def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full
     assert page.composer.prompt == ""
 
 
-@pytest.mark.parametrize("how", [{"outcome": Outcome.FAILED, "answer": ()}, {"answer": ()}])
+@pytest.mark.parametrize(
+    "how",
+    [{"outcome": Outcome.FAILED, "answer": ()}, {"answer": ()}, {"code": "length"}, {"code": "loop"}],
+)
 def test_without_a_summary_nothing_is_sent(qtbot, full, desk, how):
     page, window, _ = full()
     desk.chat.then = Script(**how)
@@ -102,6 +106,84 @@ def test_without_a_summary_nothing_is_sent(qtbot, full, desk, how):
     qtbot.wait(20)
     assert desk.chat.prompts == ["the third"]
     assert page.composer.prompt == "the third"
+    if "outcome" not in how:
+        assert "Your message was not sent" in page.transcript.views[-1].note.text()
+
+
+def elsewhere(qtbot, enter, desk):
+    """A message is being counted in a conversation, and the person opens another one."""
+    first, second = conversation(desk), conversation(desk)
+    window = enter(desk)
+    page = window.workspace.page
+    page.open(first)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 4)
+    gate = threading.Event()
+    desk.chat.script = Script(too_long=FULL, wait_before=gate)
+    page.composer.box.setPlainText("the third")
+    page.composer.send_button.click()
+    page.open(second)
+    qtbot.waitUntil(lambda: page.shown == second and len(page.transcript.views) == 4)
+    gate.set()
+    settled(qtbot, window)
+    assert not page.full.isVisible()
+    assert "another conversation is too long" in page.composer.why_not.text()
+    return page, window, first
+
+
+def test_what_did_not_fit_while_the_person_was_elsewhere_is_asked_on_return(qtbot, enter, desk):
+    page, window, first = elsewhere(qtbot, enter, desk)
+    page.composer.clear()
+    page.open(first)
+    qtbot.waitUntil(page.full.isVisible)
+    assert page.composer.prompt == "the third"
+    page.full.drop.click()
+    settled(qtbot, window)
+    assert desk.chat.when_full == [WhenFull.STOP, WhenFull.DROP_OLDEST]
+    assert len(desk.store.messages(first)) == 6
+    page.open(first)
+    settled(qtbot, window)
+    assert not page.full.isVisible()
+
+
+def test_it_waits_while_something_else_is_written(qtbot, enter, desk):
+    page, window, first = elsewhere(qtbot, enter, desk)
+    page.composer.box.setPlainText("something else")
+    page.open(first)
+    settled(qtbot, window)
+    assert not page.full.isVisible()
+    assert "and waits" in page.composer.why_not.text()
+    assert page.composer.prompt == "something else"
+    page.composer.clear()
+    page.open(first)
+    qtbot.waitUntil(page.full.isVisible)
+    assert page.composer.prompt == "the third"
+
+
+def test_what_was_sent_elsewhere_after_all_does_not_wait(qtbot, enter, desk):
+    page, window, first = elsewhere(qtbot, enter, desk)
+    assert page.composer.prompt == "the third"
+    page.composer.send_button.click()
+    settled(qtbot, window)
+    page.open(first)
+    settled(qtbot, window)
+    assert not page.full.isVisible() and page.composer.prompt == ""
+
+
+def test_a_first_message_waits_for_the_new_page(qtbot, enter, desk):
+    identity = conversation(desk)
+    window = enter(desk)
+    page = window.workspace.page
+    gate = threading.Event()
+    desk.chat.script = Script(too_long=ALONE, wait_before=gate)
+    page.composer.box.setPlainText("far too long")
+    page.composer.send_button.click()
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 4)
+    gate.set()
+    settled(qtbot, window)
+    assert not page.full.isVisible()
+    window.workspace.new()
+    assert page.full.isVisible() and page.composer.prompt == "far too long"
 
 
 def test_shorten_goes_back_to_the_box(full, desk):
@@ -159,6 +241,20 @@ def test_the_same_is_said_when_it_is_opened_again(qtbot, enter, desk):
         page.transcript.views[2]
     )
     assert "GovDesk" in labels(page.transcript.views[0])
+
+
+def test_a_summary_that_was_cut_says_so_when_it_is_opened_again(qtbot, enter, desk):
+    cut = Cut(2, TurnId("s"))
+    messages = [
+        Message(Role.USER, "Summarise.", TurnId("s"), 1, "U", cut=cut),
+        Message(Role.ASSISTANT, "Shor", TurnId("s"), 1, "U", (), Outcome.COMPLETED, "length", cut=cut),
+    ]
+    identity = desk.store.put("Ports", messages)
+    window = enter(desk)
+    page = window.workspace.page
+    page.open(identity)
+    qtbot.waitUntil(lambda: len(page.transcript.views) == 2)
+    assert page.transcript.views[1].note.text().startswith("The summary did not come to its end")
 
 
 @pytest.mark.parametrize(("width", "height"), [(720, 480), (819, 614), (1280, 720)])

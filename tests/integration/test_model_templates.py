@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 
 import msgspec
 import pytest
 
 from govdesk.domain.frames import AnswerDone, Loaded, LoadFailed
-from govdesk.inference import words
+from govdesk.inference import failures, words
 from tests.tiny_models import TEMPLATE, tiny_bytes
 from tests.tiny_worker import SMALL, TinyWorker
 
@@ -48,6 +49,25 @@ def test_it_is_explained_and_another_template_takes_its_place(
         assert isinstance(done, AnswerDone) and done.prompt_tokens == 2 + len("Q1?")
     finally:
         worker.stop()
+
+
+def test_a_template_that_hears_no_alarm_ends_the_worker_and_is_explained() -> None:
+    """Comparing lists that hold each other's copies is one step in native code, of 2 to the power of 60."""
+    template = (
+        "{% set ns = namespace(x=[1], y=[1]) %}"
+        "{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}"
+        "{{ ns.x == ns.y }}" + _OWN
+    )
+    worker = TinyWorker(tiny_bytes("qwen2", template=template))
+    try:
+        assert worker.loaded is None
+        end = worker.broker.worker_end(60.0)
+        assert end is not None and end.signal == signal.SIGPROF
+    finally:
+        worker.stop()
+    error = failures.ended(end)
+    assert error.code == "worker.template"
+    assert "chat template" in error.what and "manifest can name a chat template" in error.todo
 
 
 def test_the_files_own_template_is_used_and_named_without_another() -> None:

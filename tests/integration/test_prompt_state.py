@@ -6,6 +6,7 @@ reuse are compared with those of a context that holds nothing: at temperature 0 
 
 from __future__ import annotations
 
+import array
 import os
 import struct
 import time
@@ -17,7 +18,7 @@ import pytest
 from govdesk.app.prompt_cache import PromptCache
 from govdesk.domain.ids import ConversationId, RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
-from govdesk.domain.prompt_state import PromptState
+from govdesk.domain.prompt_state import HEADER, TOKEN_BYTES, PromptState
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Reading, Role, Sampling, Usage
 from govdesk.inference.prompt_states import PromptStates, new_memfd
@@ -180,7 +181,7 @@ def test_forgotten_is_read_again(talk: Talk) -> None:
 def test_a_state_moves_to_a_fresh_worker_and_answers_go_on_the_same(talk: Talk) -> None:
     states = PromptStates(talk.supervisor)
     talk.say(FIRST, "a", SAME)
-    state = states.save("a", 1, 2**30)
+    state = states.save("a", 4096, 2**30)
     assert state is not None and state.tokens > 100
     without, _, _ = talk.say(SECOND, "a", SAME)
     talk.supervisor.stop()
@@ -191,6 +192,35 @@ def test_a_state_moves_to_a_fresh_worker_and_answers_go_on_the_same(talk: Talk) 
     os.close(state.descriptor)
     assert restored == without
     assert usage.read_tokens < usage.prompt_tokens
+
+
+def tokens_of(state: PromptState) -> list[int]:
+    """What a state's header names."""
+    _, _, count, _ = HEADER.unpack(os.pread(state.descriptor, HEADER.size, 0))
+    return array.array("i", os.pread(state.descriptor, count * TOKEN_BYTES, HEADER.size)).tolist()
+
+
+def test_a_state_ends_with_the_prompt_and_holds_nothing_that_was_answered(talk: Talk) -> None:
+    states = PromptStates(talk.supervisor)
+    text, usage, _ = talk.say(FIRST, "a", SAME)
+    assert usage.answer_tokens > 1 and text
+    state = states.save("a", usage.prompt_tokens, 2**30)
+    assert state is not None and state.tokens == usage.prompt_tokens
+    named = tokens_of(state)
+    os.close(state.descriptor)
+    assert len(named) == usage.prompt_tokens
+    talk.say((user("What else?"),), "b")  # the same when it is set aside
+    state = states.save("a", usage.prompt_tokens, 2**30)
+    assert state is not None and tokens_of(state) == named
+    os.close(state.descriptor)
+    answer: History = (*FIRST, answered(text))
+    read = talk.supervisor.read_ahead(TurnId("r"), (*answer, user("")), "a", lambda: True)
+    assert read is not None
+    sent = read.reused_tokens + read.read_tokens
+    assert sent > usage.prompt_tokens
+    state = states.save("a", sent, 2**30)
+    assert state is not None and len(tokens_of(state)) == sent
+    os.close(state.descriptor)
 
 
 def spoiled(state: PromptState, at: int, content: bytes, size: int | None = None) -> PromptState:
@@ -205,7 +235,7 @@ def spoiled(state: PromptState, at: int, content: bytes, size: int | None = None
 def test_a_state_that_is_odd_in_anything_is_refused_and_the_worker_is_well(talk: Talk) -> None:
     states = PromptStates(talk.supervisor)
     talk.say(FIRST, "a")
-    state = states.save("a", 1, 2**30)
+    state = states.save("a", 4096, 2**30)
     assert state is not None
     huge = struct.pack("<I", 2**31)
     odd = {

@@ -94,10 +94,10 @@ def quick(path: Path) -> KeySlots:
 class Bench:
     """A desk over the real writer, key slots and history in one folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, link: Link | None = None) -> None:
         self.profile = Profile(home)
         self.profile.create()
-        self.clock, self.link = Clock(), Link()
+        self.clock, self.link = Clock(), link or Link()
         ours, theirs = pair()
         self.writer_end: Channel[ToAudit] = Channel(theirs, ToAudit)
         client_end: Channel[FromAudit] = Channel(ours, FromAudit)

@@ -214,6 +214,7 @@ def test_a_summary_that_did_not_come_to_its_end_changes_nothing(line, ports, rea
     line.worker.reason = reason
     *_, ended = list(line.chat.summarise(ports, 2))
     assert (ended.outcome, ended.code, ended.is_whole) == (Outcome.COMPLETED, reason, False)
+    assert ended.explanation.startswith("The summary did not come to its end")
     line.worker.reason = "end"
     line.reopen()
     line.ask(ports, "on")

@@ -211,9 +211,9 @@ def test_a_summary_that_did_not_come_to_its_end_sends_nothing(desk, capsys, port
         if json_asked:
             told = json.loads(said.out)
             assert (told["outcome"], told["code"], told["text"]) == ("failed", "context.full", "")
-            assert "did not come to its end" in told["explanation"]
+            assert "no summary that came to its end" in told["explanation"]
         else:
-            assert said.out == "" and "did not come to its end" in said.err
+            assert said.out == "" and "no summary that came to its end" in said.err
 
 
 def test_what_still_does_not_fit_behind_its_summary_is_said(desk, capsys, ports):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
+from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
@@ -110,6 +113,56 @@ def test_a_grammar_that_the_library_would_follow_for_years_is_refused_by_countin
     few = "\n".join(f"r{n} ::= r{n + 1} | r{n + 1}" for n in range(10))
     gbnf.check(f'root ::= r0\n{few}\nr10 ::= "a"')
     assert grammar_rules.MAX_PATHS < 2**20
+
+
+_CALLS_ITSELF = 'root ::= r0 x0\nx0 ::= "(" x0 ")" | "-"\n'
+
+
+def _chain(count: int) -> list[str]:
+    return [f'r{n} ::= r{n + 1} "."' for n in range(count)] + [f'r{count} ::= "z"']
+
+
+def _tails(count: int) -> list[str]:
+    return [f'r{n} ::= "." r{n + 1}?' for n in range(count)] + [f'r{count} ::= "z" r0?']
+
+
+def _one_that_names_all(count: int) -> list[str]:
+    long = " | ".join(f'"{chr(97 + n % 26)}" r{n + 1} nothing' for n in range(count))
+    return [f'r0 ::= {long} | "z"', 'nothing ::= ""', *(f'r{n + 1} ::= "" | "b"' for n in range(count))]
+
+
+def _steps(text: str) -> int:
+    """Lines of the reading and judging that run; the machine's load is no part of them."""
+    counted = 0
+    files = {gbnf.__file__, grammar_rules.__file__}
+
+    def trace(frame: FrameType, event: str, _argument: object) -> object:
+        nonlocal counted
+        counted += event == "line"
+        return trace if frame.f_code.co_filename in files else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        gbnf.check(text)
+    finally:
+        sys.settrace(before)
+    return counted
+
+
+@pytest.mark.parametrize("order", ["first to last", "last to first", "mixed"])
+@pytest.mark.parametrize("shape", [_chain, _tails, _one_that_names_all])
+def test_the_work_grows_with_the_grammar_and_no_faster(shape: Callable[[int], list[str]], order: str) -> None:
+    def text(count: int) -> str:
+        lines = shape(count)
+        if order == "last to first":
+            lines.reverse()
+        elif order == "mixed":
+            random.Random(1).shuffle(lines)
+        return _CALLS_ITSELF + "\n".join(lines)
+
+    small, large = _steps(text(50)), _steps(text(400))
+    assert large < 8.5 * small, (small, large)
 
 
 @pytest.mark.parametrize("seed", range(40))

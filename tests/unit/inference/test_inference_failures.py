@@ -19,6 +19,7 @@ from govdesk.inference import failures
         (0, signal.SIGKILL, "worker.killed"),
         (0, signal.SIGILL, "worker.instruction"),
         (0, signal.SIGSYS, "worker.walls"),
+        (0, signal.SIGPROF, "worker.template"),
         (0, 4000, "worker.crashed"),
         (1, 0, "worker.crashed"),
         (WORKER_OUT_OF_MEMORY, 0, "worker.memory"),

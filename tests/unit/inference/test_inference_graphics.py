@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,6 +106,8 @@ def test_what_is_missing_is_not_tried_and_is_explained(code: str) -> None:
     assert not last.ok
     assert last.advice
     assert graphics_words.runs_on(graphics) == "the processor: no graphics card that can be used"
+    assert graphics_words.runs_on(graphics, 1).startswith("the processor with 1 thread: no graphics card")
+    assert graphics_words.runs_on(graphics, 4).startswith("the processor with 4 threads: ")
     if code == "gpu.permission":
         assert "no permission" in last.found
         assert str(NODE) in last.found
@@ -176,8 +179,9 @@ def test_every_end_is_explained_and_only_the_drivers_own_are_kept(tmp_path: Path
         assert all(finding.ok for finding in fine), code
         assert not last.ok, code
         assert last.advice
+        of_its_use = code.startswith("worker.") and code not in {"worker.stopped", "worker.template"}
         assert last.id == {"model.no-context": "gpu.memory"}.get(
-            code, "gpu.probe" if code.startswith("worker.") and code != "worker.stopped" else "gpu.load"
+            code, "gpu.probe" if of_its_use else "gpu.load"
         )
         assert graphics_words.runs_on(graphics).startswith("the processor: "), code
         again = Graphics(GpuRule.AUTO, kept, looking()).choose(never)
@@ -615,18 +619,23 @@ def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
     assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
 
 
-def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
-    made = line(devices(CARD), answering(falls_silent), answering(ends), answering(falls_silent))
+def test_a_stop_a_want_of_memory_or_a_template_says_nothing_about_a_card(line) -> None:
+    later = [answering(then) for then in (falls_silent, ends, ends, falls_silent)]
+    made = line(devices(CARD), *later)
     events = made.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
     assert [type(next(events)) for _ in range(3)] == [Reading, Reading, Piece]
     events.close()  # the person closes the window
-    made.broker.ends = [WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0)]
-    with pytest.raises(WorkerError) as caught:
-        made.ask()
-    assert caught.value.code == "worker.memory"
-    assert "graphics card" not in caught.value.explain()
+    made.broker.ends = [
+        WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0),
+        WorkerEnded(exit_code=0, signal=signal.SIGPROF),
+    ]
+    for code in ("worker.memory", "worker.template"):
+        with pytest.raises(WorkerError) as caught:
+            made.ask()
+        assert caught.value.code == code
+        assert "graphics card" not in caught.value.explain()
     made.supervisor.model()
-    assert made.broker.gpus == ["vulkan"] * 4
+    assert made.broker.gpus == ["vulkan"] * 5
     made.supervisor.stop()
 
 

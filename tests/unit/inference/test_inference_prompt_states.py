@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,11 +28,12 @@ from govdesk.domain.frames import (
 )
 from govdesk.domain.ids import TurnId
 from govdesk.domain.inference import Stopped
-from govdesk.domain.prompt_state import PromptState
+from govdesk.domain.prompt_state import HEADER, MAGIC, TOKEN_BYTES, VERSION, PromptState
 from govdesk.domain.record import Event
 from govdesk.domain.turn import ModelInfo
-from govdesk.errors import WorkerError
-from govdesk.inference.prompt_states import PromptStates, library_digest, new_memfd
+from govdesk.errors import MachineError, WorkerError
+from govdesk.inference import prompt_states
+from govdesk.inference.prompt_states import PromptStates, new_memfd
 from govdesk.inference.worker_line import LoadedModel
 from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line
 from tests.unit.inference.workers import Worker
@@ -54,6 +57,10 @@ def size(tokens: int = 9, state_bytes: int = 4096, conversation: str = "c") -> S
     return StateSize(conversation=conversation, tokens=tokens, state_bytes=state_bytes)
 
 
+def head(tokens: int = 9, among_many: int = 0, magic: bytes = MAGIC, version: int = VERSION) -> bytes:
+    return HEADER.pack(magic, version, tokens, among_many) + bytes(TOKEN_BYTES * min(tokens, 64))
+
+
 def writing(content: bytes, said: int) -> Callable[[Worker], None]:
     def script(worker: Worker) -> None:
         assert isinstance(worker.channel.receive(10)[0], SaveState)
@@ -72,31 +79,91 @@ def writing(content: bytes, said: int) -> Callable[[Worker], None]:
 
 
 def test_a_state_is_written_into_a_memfd_of_fixed_size(tmp_path: Path) -> None:
-    _, states = loaded(tmp_path, writing(b"state", 4096))
-    state = states.save("c", 1, MANY)
+    _, states = loaded(tmp_path, writing(head() + b"state", 4096))
+    state = states.save("c", 9, MANY)
     assert state is not None
     assert (state.tokens, state.state_bytes) == (9, 4096)
-    assert os.pread(state.descriptor, 5, 0) == b"state"
+    assert os.pread(state.descriptor, 5, len(head())) == b"state"
+    with pytest.raises(PermissionError):  # what was looked at is what will be sealed
+        os.pwrite(state.descriptor, b"x", 0)
     os.close(state.descriptor)
 
 
 def test_what_could_not_be_written_is_none(tmp_path: Path) -> None:
     _, states = loaded(tmp_path, writing(b"", 0))
-    assert states.save("c", 1, MANY) is None
+    assert states.save("c", 9, MANY) is None
 
 
-@pytest.mark.parametrize(("least", "most"), [(10, MANY), (1, 4095)], ids=["too little", "too much"])
-def test_what_is_not_wanted_is_not_written(tmp_path: Path, least: int, most: int) -> None:
+@pytest.mark.parametrize(
+    ("found", "most", "code"),
+    [
+        (size(tokens=0, state_bytes=0), MANY, ""),
+        (size(), 4095, ""),
+        (size(tokens=10), MANY, "state.beyond-prompt"),
+    ],
+    ids=["nothing", "too large", "more than was sent"],
+)
+def test_what_is_not_wanted_is_not_written(tmp_path: Path, found: StateSize, most: int, code: str) -> None:
     orders = []
 
     def script(worker: Worker) -> None:
         orders.append(worker.channel.receive(10)[0])
-        worker.send(size())
+        worker.send(found)
+        worker.send(size(tokens=1))
 
     line, states = loaded(tmp_path, script)
-    assert states.save("c", least, most) is None
+    if code:
+        with pytest.raises(MachineError) as caught:
+            states.save("c", 9, most)
+        assert caught.value.code == code
+    else:
+        assert states.save("c", 9, most) is None
+    assert states.tokens("c") == 1, "the worker is well, and stays"
     line.supervisor.stop()
     assert [type(order) for order in orders] == [SaveState]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        head(10),
+        head(8),
+        head(2**31),
+        head(among_many=10),
+        head(magic=b"GDSTATX\0"),
+        head(version=2),
+        b"",
+    ],
+    ids=["more tokens", "fewer tokens", "far more", "more among many", "another magic", "another version",
+         "nothing"],
+)  # fmt: skip
+def test_a_state_whose_header_says_another_thing_ends_the_worker(tmp_path: Path, content: bytes) -> None:
+    line, states = loaded(tmp_path, writing(content, 4096))
+    with pytest.raises(WorkerError) as caught:
+        states.save("c", 64, MANY)
+    assert caught.value.code == "worker.garbage"
+    assert line.supervisor.loaded is None
+    line.broker.close()
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [name for name in held if name.startswith("/memfd:state")]
+
+
+def test_a_worker_that_could_still_change_it_is_ended(tmp_path: Path) -> None:
+    kept = []
+
+    def script(worker: Worker) -> None:
+        worker.channel.receive(10)
+        worker.send(size())
+        _, (descriptor,) = worker.channel.receive(10)
+        kept.append(mmap.mmap(descriptor, 4096))
+        kept[0][: len(head())] = head()
+        os.close(descriptor)
+        worker.send(StateWritten(conversation="c", state_bytes=4096))
+
+    _, states = loaded(tmp_path, script)
+    with pytest.raises(WorkerError, match="unexpected"):
+        states.save("c", 64, MANY)
+    kept[0].close()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +171,7 @@ def test_what_is_not_wanted_is_not_written(tmp_path: Path, least: int, most: int
     [
         size(conversation="another"),
         size(tokens=65),
-        size(tokens=9, state_bytes=35),
+        size(tokens=9, state_bytes=len(head())),
         size(tokens=0, state_bytes=4096),
         size(tokens=9, state_bytes=0),
         StateWritten(conversation="c", state_bytes=4096),
@@ -116,7 +183,7 @@ def test_what_is_not_wanted_is_not_written(tmp_path: Path, least: int, most: int
 def test_a_size_that_cannot_be_ends_the_worker(tmp_path: Path, frame: object) -> None:
     line, states = loaded(tmp_path, lambda worker: (worker.channel.receive(10), worker.send(frame)))
     with pytest.raises(WorkerError) as caught:
-        states.save("c", 1, MANY)
+        states.save("c", 64, MANY)
     assert caught.value.code == "worker.garbage"
     assert line.records[-1].event is Event.WORKER_FAILURE
     assert line.supervisor.loaded is None
@@ -126,7 +193,7 @@ def test_a_size_that_cannot_be_ends_the_worker(tmp_path: Path, frame: object) ->
 def test_another_number_of_bytes_written_ends_the_worker(tmp_path: Path, said: int) -> None:
     _, states = loaded(tmp_path, writing(b"", said))
     with pytest.raises(WorkerError, match="unexpected"):
-        states.save("c", 1, MANY)
+        states.save("c", 64, MANY)
 
 
 @pytest.mark.parametrize("said", [9, 0])
@@ -161,19 +228,61 @@ def test_a_restoring_that_cannot_be_ends_the_worker(tmp_path: Path, frame: objec
     os.close(descriptor)
 
 
-def test_a_worker_that_hangs_over_it_is_stopped(tmp_path: Path) -> None:
+def test_a_worker_that_hangs_over_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_states, "PATIENCE_SECONDS", 0.2)
     line, states = loaded(tmp_path, lambda worker: None)
     with pytest.raises(WorkerError) as caught:
-        states.tokens("c", patience_seconds=0.2)
+        states.tokens("c")
     assert caught.value.code == "worker.hung"
+    assert line.records[-1].event is Event.WORKER_FAILURE
     assert line.supervisor.loaded is None
+
+
+def test_a_worker_that_is_not_done_by_the_end_of_the_session_is_not_called_hung(tmp_path: Path) -> None:
+    line, states = loaded(tmp_path, lambda worker: None)
+    end = time.monotonic() + 1.3
+    with pytest.raises(MachineError) as caught:
+        states.tokens("c", left=lambda: end - time.monotonic())
+    assert caught.value.code == "time"
+    assert 1.2 < time.monotonic() - end + 1.3 < 5.0
+    assert all(entry.event is not Event.WORKER_FAILURE for entry in line.records)
+
+
+def test_before_each_order_it_is_looked_how_much_time_is_left(tmp_path: Path) -> None:
+    """The first answer took what there was: nothing more is asked, and the worker stays."""
+    orders, left = [], iter([5.0, 5.0, 0.9])
+
+    def script(worker: Worker) -> None:
+        orders.append(worker.channel.receive(10)[0])
+        worker.send(size())
+        worker.send(size(tokens=1))
+
+    line, states = loaded(tmp_path, script)
+    with pytest.raises(MachineError) as caught:
+        states.save("c", 64, MANY, left=lambda: next(left))
+    assert caught.value.code == "time"
+    assert [type(order) for order in orders] == [SaveState]
+    assert states.tokens("c") == 1
+    assert line.supervisor.loaded is not None
+
+
+def test_with_less_than_a_second_left_nothing_is_asked(tmp_path: Path) -> None:
+    orders = []
+    line, states = loaded(tmp_path, lambda worker: orders.append(worker.channel.receive(10)))
+    for ask in (states.tokens, lambda name, left: states.save(name, 64, MANY, left=left)):
+        with pytest.raises(MachineError) as caught:
+            ask("c", left=lambda: 0.99)
+        assert caught.value.code == "time"
+    line.supervisor.stop()
+    line.broker.close()
+    assert [received for received in orders if received and isinstance(received[0], SaveState)] == []
 
 
 def test_without_a_worker_nothing_is_asked_and_none_is_started(tmp_path: Path) -> None:
     line = Line(tmp_path)
     states = PromptStates(line.supervisor)
     assert states.tokens("c") is None
-    assert states.save("c", 1, MANY) is None
+    assert states.save("c", 64, MANY) is None
     states.forget("c")
     assert states.binding == b""
     assert line.broker.started == 0
@@ -214,7 +323,7 @@ def test_the_binding_is_of_model_template_context_and_library(tmp_path: Path) ->
     def load(loaded: tuple[LoadModel, str, str]) -> None:
         order, model, template = loaded
         info = ModelInfo("Small", model, order.context_tokens)
-        line.supervisor._start.line.ready(LoadedModel(info, order, template, 1))
+        line.supervisor._start.line.ready(LoadedModel(info, order, template, line.supervisor.held.facts))
 
     for other in others:
         load(other)
@@ -222,7 +331,6 @@ def test_the_binding_is_of_model_template_context_and_library(tmp_path: Path) ->
     load((msgspec.structs.replace(order, threads=7), model, template))
     seen.add(states.binding)
     assert len(seen) == 1 + len(others), "threads alone change nothing"
-    assert len(library_digest()) == 96
 
 
 def test_a_memfd_has_its_size_for_good() -> None:

@@ -131,6 +131,15 @@ def _progress_past_the_context(worker: Worker, turn: str) -> None:
     worker.send(PromptProgress(turn=turn, done_tokens=0, total_tokens=65))
 
 
+def _more_threads_than_there_are(worker: Worker, turn: str) -> None:
+    worker.send(PromptProgress(turn=turn, done_tokens=0, total_tokens=4, threads=3, most_threads=2))
+
+
+def _no_threads_of_some(worker: Worker, turn: str) -> None:
+    worker.read(turn)
+    worker.send(msgspec.structs.replace(done(turn, answer=0), most_threads=2))
+
+
 def _progress_that_moves_its_goal(worker: Worker, turn: str) -> None:
     worker.send(PromptProgress(turn=turn, done_tokens=0, total_tokens=4))
     worker.send(PromptProgress(turn=turn, done_tokens=5, total_tokens=5))
@@ -201,7 +210,7 @@ GARBAGE = [value for name, value in sorted(globals().items()) if name.startswith
     "piece_before_reading", "done_before_reading", "progress_after_piece", "progress_that_stands_still",
     "progress_past_the_context", "progress_that_moves_its_goal", "loads_again", "unknown_reason",
     "counts_past_every_record", "counts_past_the_context", "counts_past_the_limit", "pieces_without_end",
-    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer", "cancelled_by_nobody",
+    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer", "more_threads_than_there_are", "no_threads_of_some", "cancelled_by_nobody",
 }]  # fmt: skip
 
 
@@ -226,7 +235,7 @@ def test_garbage_is_explained_and_the_next_turn_works(
 
 
 def test_there_are_enough_kinds_of_garbage() -> None:
-    assert len(GARBAGE) == 23
+    assert len(GARBAGE) == 25
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Sealed states: what was changed in any way is refused whole; the key goes with the conversation; a quota."""
 
+import errno
 import os
 
 import pytest
@@ -33,12 +34,15 @@ def state(content=CONTENT, tokens=600):
     return PromptState(descriptor, tokens, len(content))
 
 
-def keep(files, conversation, content=CONTENT, binding=b"b", now=1, deadline=None):
+def keep(files, conversation, content=CONTENT, binding=b"b", now=1, late=lambda: False):
+    """Keep a state as the cache does; how many others had to go."""
     one = state(content)
     try:
-        return files.keep(conversation, one, binding, now, deadline)
+        gone = files.make_room(conversation, one.state_bytes)
+        files.keep(conversation, one, binding, now, late)
     finally:
         os.close(one.descriptor)
+    return gone
 
 
 def taken(files, conversation):
@@ -123,6 +127,42 @@ def test_files_exchanged_between_conversations_are_refused(files, store, databas
     assert taken(files, first) == CONTENT
 
 
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("where", ["memfd", "file"])
+def test_what_the_machine_lacks_for_a_moment_says_nothing_of_the_file(
+    files, store, tmp_path, monkeypatch, code, where
+):
+    conversation = store.create("c", "", 1)
+    keep(files, conversation)
+
+    def lacking(*_):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        if where == "file":
+            patched.setattr(prompt_states.os, "pread", lacking)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            files.take(conversation, lacking if where == "memfd" else new_memfd, 9)
+    assert taken(files, conversation) == CONTENT
+
+
+def test_no_memory_to_open_a_chunk_says_nothing_of_the_file(files, store, monkeypatch):
+    conversation = store.create("c", "", 1)
+    keep(files, conversation)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def lacking(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(crypto.Sealer, "open", lacking)
+        with pytest.raises(OSError, match="no memory") as caught:
+            files.take(conversation, new_memfd, 9)
+    assert caught.value.errno == errno.ENOMEM
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert taken(files, conversation) == CONTENT
+
+
 def test_another_binding_opens_nothing(files, store, database):
     conversation = store.create("c", "", 1)
     keep(files, conversation, binding=b"this model")
@@ -157,9 +197,68 @@ def test_what_was_used_longest_ago_makes_room(files, store, tmp_path):
     assert len(list((tmp_path / "caches").iterdir())) == 3
 
 
+@pytest.mark.parametrize("size", [1000, 3 * CHUNK + 100, 5 * CHUNK])
+def test_no_moment_of_writing_takes_more_than_the_quota(files, store, tmp_path, monkeypatch, size):
+    seen, write = [], prompt_states._write_all
+
+    def watched(*arguments):
+        written = write(*arguments)
+        seen.append(sum(file.stat().st_size for file in (tmp_path / "caches").iterdir()))
+        return written
+
+    monkeypatch.setattr(prompt_states, "_write_all", watched)
+    conversations = [store.create(name, "", 1) for name in "abcdef"]
+    content = (CONTENT * 2)[:size]
+    for at, one in enumerate([*conversations, *conversations[3:], conversations[-1]]):
+        keep(files, one, content, now=at)
+        assert taken(files, one) == content
+    assert size < max(seen) <= 40 * 1024
+
+
+def test_what_is_replaced_stays_until_the_new_one_is_there_where_both_fit(files, store):
+    first, second = store.create("a", "", 1), store.create("b", "", 1)
+    keep(files, first, now=1)
+    keep(files, second, now=2)
+    assert files.make_room(second, len(CONTENT)) == 0
+    assert taken(files, second) == CONTENT
+    assert files.make_room(second, 36 * 1024) == 2
+    assert files.kept(first) is None and files.kept(second) is None
+
+
+def test_what_fits_nowhere_costs_no_other(files, store):
+    first = store.create("a", "", 1)
+    keep(files, first)
+    with pytest.raises(OSError, match="larger than the room") as caught:
+        files.make_room(store.create("b", "", 1), 41 * 1024)
+    assert caught.value.errno == errno.ENOSPC
+    assert taken(files, first) == CONTENT
+
+
 def test_room_is_a_share_of_what_is_free(database, tmp_path):
-    assert PromptStateFiles(database, tmp_path / "c", 1000, lambda _: 500).room() == 50
-    assert PromptStateFiles(database, tmp_path / "c", 1000, lambda _: 10**9).room() == 1000
+    chunk = crypto.Sealer.overhead
+    assert PromptStateFiles(database, tmp_path / "c", 1000, lambda _: 500).room() == 50 - chunk
+    assert PromptStateFiles(database, tmp_path / "c", 1000, lambda _: 10**9).room() == 1000 - chunk
+    assert PromptStateFiles(database, tmp_path / "none" / "c").room() < 0
+
+
+def test_a_state_of_all_the_room_fits(database, store, tmp_path):
+    files = PromptStateFiles(database, tmp_path / "caches", 3 * SEALED + 5)
+    assert files.make_room(store.create("a", "", 1), files.room()) == 0
+
+
+def test_the_share_is_of_all_files_together(database, store, tmp_path):
+    """The tenth is of what would be free without them: each saving is not less than the one before."""
+    free = [400 * 1024]
+
+    def left(folder):
+        return free[0] - sum(file.stat().st_size for file in folder.iterdir())
+
+    files = PromptStateFiles(database, tmp_path / "caches", free_bytes=left)
+    conversations = [store.create(name, "", 1) for name in "abcde"]
+    assert [keep(files, one, now=at) for at, one in enumerate(conversations)] == [0, 0, 0, 1, 1]
+    free[0] = 200 * 1024  # others filled the disk: at the next look there is room for one
+    assert files.make_room("", 0) == 2
+    assert [files.kept(one) is not None for one in conversations] == [False, False, False, False, True]
 
 
 def test_a_deleted_conversation_has_no_key_and_its_file_goes(files, store, database, tmp_path):
@@ -191,7 +290,7 @@ def test_what_cannot_be_written_in_time_leaves_what_was(files, store, tmp_path):
     keep(files, conversation)
     before = only_file(tmp_path)
     with pytest.raises(TimeoutError):
-        keep(files, conversation, CONTENT[::-1], deadline=0.0)
+        keep(files, conversation, CONTENT[::-1], late=lambda: True)
     assert only_file(tmp_path) == before
     assert taken(files, conversation) == CONTENT
 

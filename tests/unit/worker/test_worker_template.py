@@ -12,12 +12,17 @@ import pytest
 
 from govdesk import config
 from govdesk.inference.manifest import MAX_MANIFEST_BYTES
+from govdesk.worker import jinja_sandbox
 from govdesk.worker import template as module
 from govdesk.worker.template import ChatTemplate, Part, TemplateFailedError
 from tests.unit.worker.gguf import text_value
 
 PLAIN = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
 HISTORY = (("user", "one"), ("assistant", "two"), ("user", "three"))
+_LONG = "'a'" + "|replace('a', 'aaaaaaaaaa')" * 7
+_TWICE = (
+    "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+)
 
 
 def _code(source: str, history: tuple[tuple[str, str], ...] = HISTORY) -> str:
@@ -93,6 +98,8 @@ def test_a_text_that_is_lost_repeated_or_reordered(source: str) -> None:
         ("{{ messages[9].content.x }}", "undefined"),
         ("{{ raise_exception('no') }}", "refused"),
         ("{{ raise_exception() }}", "refused"),
+        ("{{ (5).to_bytes(9) }}", "forbidden"),
+        ("{{ (5).from_bytes('') }}", "forbidden"),
     ],
 )
 def test_what_leads_out_of_the_sandbox_or_into_an_error_fails(source: str, code: str) -> None:
@@ -108,6 +115,7 @@ def test_what_leads_out_of_the_sandbox_or_into_an_error_fails(source: str, code:
         ("{% import 'os' as os %}", "tag:import"),
         ("{% from 'os' import path %}", "tag:from"),
         ("{% extends 'x' %}", "tag:extends"),
+        ("{% autoescape 1|round(1000000000, 'ceil') %}{% endautoescape %}", "tag:autoescape"),
         ("{{ 1|urlize }}", "filter:urlize"),
         ("{{ 1 is such }}", "test:such"),
     ],
@@ -229,6 +237,20 @@ def test_what_is_not_for_templates_is_nothing(expression: str) -> None:
         "{{ '%1000000000d' % 1 }}",
         "{% set ns = namespace(x=3) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
         "{{ range(100000000) }}",
+        "{{ 1|round(1000000000, 'ceil') }}",
+        "{{ 1|round(17, 'floor') }}",
+        "{{ 1|round(-1000000000) }}",
+        "{{ ('f' * 60000)|int(base=36) }}",
+        "{{ ('f' * 65)|int(base=16) }}",
+        "{{ ('a' * 60000)|trim('b' * 60000) }}",
+        "{{ '%1000000000d' is odd }}",
+        "{{ '%1000000000d' is divisibleby 1 }}",
+        "{{ ['%1000000000d']|select('even')|list }}",
+        "{{ '%1000000000d'|default(1) // 1 }}",
+        "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x // 7 }}",
+        _TWICE + "{{ ns.x|tojson }}",
+        _TWICE + "{{ ns.x|tojson(indent=1) }}",
+        "{{ range(99999)|list|tojson }}",
     ],
 )
 def test_what_makes_much_of_little_fails(source: str) -> None:
@@ -248,22 +270,82 @@ def test_a_method_that_makes_much_is_forbidden(method: str) -> None:
 
 
 def test_small_repetitions_work() -> None:
-    parts = ChatTemplate("{{ '-' * 3 }}{{ 7 % 4 }}{{ 2 * 3 }}" + PLAIN, "", "").render((("user", "x"),))
-    assert parts[0].text == "---36<|user|>"
+    parts = ChatTemplate("{{ '-' * 3 }}{{ 7 % 4 }}{{ 2 * 3 }}{{ 7 // 2 }}" + PLAIN, "", "").render(
+        (("user", "x"),)
+    )
+    assert parts[0].text == "---363<|user|>"
+
+
+def test_small_numbers_work() -> None:
+    source = "{{ 2.125|round(1) }} {{ 2.1|round(0, 'ceil')|int }} {{ '42'|int }} {{ 'ff'|int(base=16) }} {{ 'x'|int(7) }}"
+    assert _text(source + PLAIN).startswith("2.1 3 42 255 7<")
+    assert _text(
+        "{{ 3 is odd }} {{ 3 is even }} {{ 9 is divisibleby 3 }} {{ '-a-'|trim('-') }}" + PLAIN
+    ).startswith("True False True a<")
 
 
 def test_what_writes_for_ever_is_stopped() -> None:
     assert _code("{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}" + PLAIN) == "template.too-large"
 
 
-def test_what_runs_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ " + _LONG + "|map('upper')|list|length }}",
+        "{{ " + _LONG + "|unique|list|length }}",
+        "{% if " + _LONG + "|map('upper')|list %}{% endif %}",
+        "{% set x = " + _LONG + "|sort %}",
+        "{{ [" + _LONG + "|select('lower')|list]|length ~ 'x' }}",
+        "{{ 'a' if " + _LONG + "|select('lower')|list }}",
+        _TWICE + "{{ ns.x }}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    ],
+    ids=["loops", "constant", "unique", "if", "set", "concatenated", "conditional", "written out", "macro"],
+)
+def test_what_runs_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.setattr(module, "RENDER_SECONDS", 0.2)
     before = signal.getsignal(signal.SIGALRM)
-    silent = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    assert _code(silent + PLAIN) == "template.too-slow"
+    assert _code(source + PLAIN) == "template.too-slow"
     assert signal.getsignal(signal.SIGALRM) is before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getitimer(signal.ITIMER_REAL) == signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
     assert ChatTemplate(PLAIN, "", "").render(HISTORY)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'a'|upper }}",
+        "{{ ('a'|upper) ~ 'b' }}",
+        "{% if 'a'|upper %}{% endif %}",
+        "{% set x = ['a'|upper] %}",
+        "{{ 'a'|lower|upper if true }}",
+        "{{ {'a': 'b'|upper} }}",
+        "{% filter upper %}a{% endfilter %}",
+    ],
+)
+def test_nothing_is_computed_while_compiling(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    seen: list[object] = []
+    monkeypatch.setitem(jinja_sandbox.DEFAULT_FILTERS, "upper", lambda value: seen.append(value) or "A")
+    template = ChatTemplate(source + PLAIN, "", "")
+    assert seen == []
+    template.render(HISTORY)
+    assert len(seen) == 1
+
+
+def test_one_step_that_does_not_end_ends_the_process(isolated) -> None:
+    """Comparing lists that hold each other's copies: native, exponential, and deaf to the alarm."""
+    code = """
+import sys
+from govdesk.worker import deadline, template
+deadline.NATIVE_SECONDS, template.RENDER_SECONDS = 0.2, 0.2
+compared = template.ChatTemplate(sys.argv[1], "", "")
+print("compiled", flush=True)
+compared.render((("user", "x"),))
+"""
+    both = _TWICE.replace("{% endfor %}", "{% set ns.y = [ns.y, ns.y] %}{% endfor %}")
+    done = isolated(code, both + "{{ ns.x == ns.y }}" + PLAIN)
+    assert (done.stdout.split(), done.returncode) == (["compiled"], -signal.SIGPROF), done.stderr
 
 
 @pytest.mark.parametrize(
