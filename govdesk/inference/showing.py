@@ -127,6 +127,7 @@ class Showing:
 
 
 def facts_of(model: Model) -> tuple[GgufFacts | None, str]:
+    """What its files say, or why that cannot be known."""
     try:
         return importing.facts(model.paths), ""
     except ModelError as error:

@@ -36,6 +36,8 @@ from govdesk.inference.worker_ports import Broker
 
 _EXIT_WALLS = 5
 """How a worker ends whose walls cannot be had; it says nothing before they stand."""
+_NOT_THE_CARDS = frozenset({"worker.memory", "worker.template"})
+"""Ends that say nothing about a card: its own memory ran out, or the model's template did not end."""
 
 
 class WorkerStart:
@@ -166,10 +168,9 @@ class WorkerStart:
     def _failed_on(self, gpu: GpuBackend, error: WorkerError) -> None:
         """A worker failed with a model loaded. Where that was on a card, the next one uses the processor.
 
-        Whether the card is tried again in another session is for `graphics` to judge. Memory that ran out in
-        the worker's own process, and a model's template that does not end, say nothing about a card.
+        Whether the card is tried again in another session is for `graphics` to judge.
         """
-        if gpu and error.code not in {"worker.memory", "worker.template"}:
+        if gpu and error.code not in _NOT_THE_CARDS:
             self._card_failed = True
             self._graphics.failed(gpu, error.code)
             failures.on_card(error)

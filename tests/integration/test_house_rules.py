@@ -85,7 +85,7 @@ _BANNED_AT_LEAST = frozenset(
 
 DOMAIN_IMPORTS = frozenset(
     "__future__ collections dataclasses datetime decimal difflib enum fractions functools itertools math msgspec operator re "
-    "string types typing unicodedata".split()
+    "string struct types typing unicodedata".split()
 )
 """All that `domain` may import, beside itself and `govdesk.errors`."""
 DOMAIN_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__", "now", "today", "utcnow"})

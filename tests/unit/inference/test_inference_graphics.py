@@ -617,31 +617,23 @@ def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
     assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
 
 
-def test_a_template_that_does_not_end_is_the_models_fault(line) -> None:
-    made = line(devices(CARD), answering(ends), answering(falls_silent))
-    made.supervisor.model()
-    made.broker.ends = [WorkerEnded(exit_code=0, signal=signal.SIGPROF)]
-    with pytest.raises(WorkerError) as caught:
-        made.ask()
-    assert caught.value.code == "worker.template"
-    assert "graphics card" not in caught.value.explain()
-    made.supervisor.model()
-    assert made.broker.gpus == ["vulkan"] * 3, "the card stays"
-    made.supervisor.stop()
-
-
-def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
-    made = line(devices(CARD), answering(falls_silent), answering(ends), answering(falls_silent))
+def test_a_stop_a_want_of_memory_or_a_template_says_nothing_about_a_card(line) -> None:
+    later = [answering(then) for then in (falls_silent, ends, ends, falls_silent)]
+    made = line(devices(CARD), *later)
     events = made.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
     assert [type(next(events)) for _ in range(3)] == [Reading, Reading, Piece]
     events.close()  # the person closes the window
-    made.broker.ends = [WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0)]
-    with pytest.raises(WorkerError) as caught:
-        made.ask()
-    assert caught.value.code == "worker.memory"
-    assert "graphics card" not in caught.value.explain()
+    made.broker.ends = [
+        WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0),
+        WorkerEnded(exit_code=0, signal=signal.SIGPROF),
+    ]
+    for code in ("worker.memory", "worker.template"):
+        with pytest.raises(WorkerError) as caught:
+            made.ask()
+        assert caught.value.code == code
+        assert "graphics card" not in caught.value.explain()
     made.supervisor.model()
-    assert made.broker.gpus == ["vulkan"] * 4
+    assert made.broker.gpus == ["vulkan"] * 5
     made.supervisor.stop()
 
 
