@@ -23,7 +23,7 @@ def generate(turn="t", max_tokens=4, text="Hello", conversation=""):
                     temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1, conversation=conversation)
 
 def story(turn="t", conversation=""):
-    return generate(turn, 100, "Write a long story.", conversation)
+    return generate(turn, 60, "Write a long story.", conversation)
 
 def say():
     print(type(trusted.receive(20)[0]).__name__, flush=True)
