@@ -100,6 +100,11 @@ class Shelf:
         older = next((error.what for other, error in self._found().older if other == model), "")
         return self._showing(loaded).details(model, older)
 
+    def facts_of_chosen(self) -> GgufFacts | None:
+        """What the files of the model that answers hold; None when there is none, or they are damaged."""
+        chosen = self._chosen()
+        return self._facts(chosen)[0] if chosen is not None else None
+
     def find(self, which: Which, quantization: str = "") -> tuple[Model, ...]:
         """The variants of one version, the imported before the shipped.
 

@@ -10,12 +10,14 @@ import pytest
 
 from govdesk import config
 from govdesk.app import models
+from govdesk.app.preferences import Preferences
 from govdesk.app.rules import load_policy
 from govdesk.cli import commands, model
 from govdesk.config import Profile
 from govdesk.domain.ids import RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.errors import UsageError
+from govdesk.inference import fit
 from tests.packages import Medium, one
 
 DEVELOPMENT = (config.CHECKOUT / "installer" / "development" / "signing.key").read_text()
@@ -40,7 +42,9 @@ class Terminal:
         policy = load_policy()[0]
         self.home = Profile(folder / "home")
         self.shelf = models.shelf(self.home, policy)
-        self.desk = Desk(models.RecordedModels(self.shelf, Log(), policy, lambda: ""))
+        self.desk = Desk(
+            models.RecordedModels(self.shelf, Log(), policy, lambda: "", Preferences(self.home.preferences))
+        )
         self._capsys = capsys
 
     def type(self, *arguments: str) -> tuple[int, str]:
@@ -101,3 +105,19 @@ def test_a_format_that_was_not_imported_is_no_damage(terminal: Terminal, tmp_pat
     code, said = terminal.type("verify", "tiny")
     assert (code, "WRONG" in said) == (1, True)
     assert json.loads(terminal.type("verify", "tiny", "--json")[1])["not_imported"] == ["F16"]
+
+
+def test_half_the_memory_for_conversations_is_chosen_and_said(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.home.create()
+    assert terminal.type("settings") == (0, f"Memory of conversations: whole. {fit.QUALITY_NOTE}\n")
+    code, said = terminal.type("settings", "--halve-context", "on")
+    assert code == 0 and said.startswith("Memory of conversations: halved. ")
+    assert "the next time" in said
+    assert json.loads(terminal.type("settings", "--json")[1])["halved"] is True
+    monkeypatch.setattr(fit, "kv_possible", lambda _facts, kv: kv == "f16")
+    assert "cannot: whole" in terminal.type("settings")[1]
+    assert terminal.type("settings", "--halve-context", "on")[0] == 1
+    assert terminal.type("settings", "--halve-context", "off")[0] == 0
+    assert Preferences(terminal.home.preferences).kv == "f16"
