@@ -9,11 +9,13 @@ letters as they are.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import string
 from collections.abc import Callable
 from datetime import date, datetime, time
+from types import GeneratorType
 from typing import Any
 
 import jinja2
@@ -32,6 +34,8 @@ _MAX_BITS = 64
 _MAX_INDENT = 16
 _MAX_DIGITS = 64
 _MAX_PRECISION = 16
+_LAZY = ("batch", "map", "reject", "rejectattr", "select", "selectattr", "unique")
+"""Filters that give generators: tens of thousands in each other overflow the stack of Python's own code."""
 _OF_NUMBERS = ("odd", "even", "divisibleby")
 """Tests that compute a remainder: of texts that would be `%`."""
 _DATE_FORMAT = re.compile(r"(?:[^%]|%-?[aAbBdejmuUwWyYHIMSp%]){0,64}")
@@ -94,6 +98,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):  # type: ignore[misc]
             extensions=(LoopControlExtension, GenerationExtension),
         )
         self.filters: dict[str, Any] = {name: DEFAULT_FILTERS[name] for name in _FILTERS}
+        self.filters |= {name: _of_lists(DEFAULT_FILTERS[name]) for name in _LAZY}
         self.filters |= {"tojson": _to_json, "indent": _indent, "round": _round, "int": _int, "trim": _trim}
         self.tests: dict[str, Any] = dict(DEFAULT_TESTS)
         self.tests |= {name: _of_numbers(DEFAULT_TESTS[name]) for name in _OF_NUMBERS}
@@ -172,6 +177,16 @@ def _trim(value: object, chars: object = None) -> object:
     if isinstance(chars, str) and len(chars) > _MAX_DIGITS:
         raise jinja2.TemplateError("too many characters to trim")
     return DEFAULT_FILTERS["trim"](value, chars)
+
+
+def _of_lists(filter_: Callable[..., object]) -> Callable[..., object]:
+    """The filter, with what another lazy one gives made a list first."""
+
+    @functools.wraps(filter_)  # with what Jinja marks its filters by
+    def flat(*values: object, **named: object) -> object:
+        return filter_(*(list(one) if isinstance(one, GeneratorType) else one for one in values), **named)
+
+    return flat
 
 
 def _of_numbers(test: Callable[..., bool]) -> Callable[..., bool]:

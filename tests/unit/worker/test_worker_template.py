@@ -362,6 +362,23 @@ def test_nothing_is_computed_while_compiling(monkeypatch: pytest.MonkeyPatch, so
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("lazy", ["batch(1)", "map('string')", "unique"])
+def test_filters_in_each_other_do_not_overflow_the_stack(isolated, lazy: str) -> None:
+    code = """
+import sys
+from govdesk.worker import template
+template.RENDER_SECONDS = 30.0
+template.ChatTemplate(sys.argv[1], "", "").render((("user", "x"),))
+print("rendered")
+"""
+    nested = (
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60000) %}{% set ns.x = ns.x|FILTER %}{% endfor %}"
+        "{% set n = ns.x|list|length %}"
+    )
+    done = isolated(code, nested.replace("FILTER", lazy) + PLAIN)
+    assert (done.stdout.split(), done.returncode) == (["rendered"], 0), done
+
+
 def test_one_step_that_does_not_end_ends_the_process(isolated) -> None:
     """Comparing lists that hold each other's copies: native, exponential, and deaf to the alarm."""
     code = """
