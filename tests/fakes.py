@@ -12,6 +12,7 @@ from govdesk.domain.decision import Decision, Deny, Permit
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSeq, TurnId
 from govdesk.domain.models import (
+    Answers,
     Checked,
     ContextMemory,
     Imported,
@@ -20,6 +21,7 @@ from govdesk.domain.models import (
     ModelLine,
     ModelList,
     ModelState,
+    Place,
     RefusedLine,
     Removed,
     Verified,
@@ -51,6 +53,7 @@ from govdesk.domain.turn import (
     WhenFull,
 )
 from govdesk.errors import GovDeskError, KnownError, WrongPassphraseError
+from govdesk.inference import media
 from govdesk.session.state import LockReason, Session, SessionState
 
 PASSPHRASE = "correct horse battery staple"
@@ -206,6 +209,7 @@ class Script:
     cut: Cut = field(default_factory=Cut)
     summary: bool = False
     left_out: tuple[OldTurn, ...] = ()
+    model: ModelInfo = MODEL
 
 
 class FakeChat:
@@ -324,7 +328,7 @@ class FakeChat:
                 script.answer_findings,
                 outcome,
                 script.code,
-                MODEL,
+                script.model,
                 usage,
                 cut=cut,
                 thinking=thinking,
@@ -333,7 +337,7 @@ class FakeChat:
         why = script.explanation or (script.decision.why if isinstance(script.decision, Deny) else "")
         yield Ended(
             identity, turn, outcome, text, script.prompt_findings, script.answer_findings, "UNCLASSIFIED",
-            None if outcome is Outcome.DENIED else MODEL, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
+            None if outcome is Outcome.DENIED else script.model, usage, RecordSeq(2), why, cut=cut, thinking=thinking,
             code=script.code,
         )  # fmt: skip
 
@@ -410,6 +414,7 @@ def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelL
         fit_words="",
         imported=False,
         chosen=True,
+        answers=Answers.NOW,
         highest_marking="UNCLASSIFIED",
         license="Apache-2.0",
         license_text="models/LICENSES/Apache-2.0.txt",
@@ -420,6 +425,8 @@ def model_line(name: str = "smollm2-135m-instruct", **changes: object) -> ModelL
         files=("/usr/share/govdesk/models/smollm2-135m-instruct.gguf",),
         draft="",
     )
+    if not changes.get("chosen", True):
+        changes.setdefault("answers", Answers.NO)
     return replace(line, **changes)  # type: ignore[arg-type]
 
 
@@ -446,6 +453,10 @@ class FakeModels:
         line = next(x for x in self.lines if (x.which, x.quantization) == (which, quantization))
         template = "{% for message in messages %}\n{{ message.content }}\n{% endfor %}"
         return ModelDetails(line, "42" * 48, None, template, True, "", (("architecture", "llama"),))
+
+    def look_into(self, place: str) -> Place:
+        self.threads.add(threading.current_thread().name)
+        return media.look_into(place)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""

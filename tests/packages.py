@@ -8,9 +8,10 @@ from pathlib import Path
 
 from govdesk import crypto
 from govdesk.app.rules import covers
+from govdesk.inference.catalogue import Rules
 from govdesk.inference.formats import Cpu
 from govdesk.inference.manifest import MANIFEST_CONTEXT
-from govdesk.inference.shelf import Rules, Shelf
+from govdesk.inference.shelf import Shelf
 from tests.tiny_models import TEMPLATE, tiny_bytes, tiny_parts
 
 PRIVATE, PUBLIC = crypto.new_signing_key()

@@ -27,11 +27,10 @@ from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
-from govdesk.inference import graphics_words, processor
+from govdesk.inference import computing, graphics_words, processor, threads
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.plan import default_plan
 from govdesk.inference.supervisor import Supervisor
-from govdesk.inference.threads import suitable
 from govdesk.inference.tuner import Tuner
 from govdesk.inference.tuning import Tunings
 from govdesk.policy.decisions import Decider
@@ -191,11 +190,17 @@ class SessionDesk:
     def runs_on(self) -> str:
         """What the model computes on, in words."""
         tuned = self._tunings.threads(ModelDigest(self._digest_in_use()))
-        return graphics_words.runs_on(self._graphics, tuned.threads if tuned else suitable())
+        return graphics_words.runs_on(
+            self._graphics, tuned.threads if tuned else threads.choose(self._tunings.processor).decode
+        )
 
     def graphics_findings(self) -> tuple[Finding, ...]:
         """Why a graphics card is used or not."""
         return graphics_words.findings(self._graphics)
+
+    def computing_findings(self) -> tuple[Finding, ...]:
+        """What the loaded model is computed with."""
+        return computing.findings(self._inference.computing)
 
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""

@@ -19,6 +19,7 @@ from govdesk.domain.models import (
     Imported,
     ModelDetails,
     ModelList,
+    Place,
     Removed,
     Watch,
     Which,
@@ -26,10 +27,12 @@ from govdesk.domain.models import (
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, UsageError
-from govdesk.inference import fit, formats, importing, installed, plan, processor
+from govdesk.inference import fit, formats, importing, installed, media, plan, processor
+from govdesk.inference.catalogue import Rules
 from govdesk.inference.gguf import GgufFacts
+from govdesk.inference.manifest import Variant
 from govdesk.inference.media import Package
-from govdesk.inference.shelf import Rules, Shelf
+from govdesk.inference.shelf import Shelf
 from govdesk.inference.store import Model
 from govdesk.inference.tuning import Tunings
 from govdesk.inference.worker_line import LoadedModel
@@ -103,11 +106,15 @@ class RecordedModels:
 
     def models(self) -> ModelList:
         """What is here, in which state."""
-        return self._shelf.models()
+        return self._shelf.models(self._in_use())
 
     def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
         """One of them."""
-        return self._shelf.model_details(which, quantization)
+        return self._shelf.model_details(which, quantization, self._in_use())
+
+    def look_into(self, place: str) -> Place:
+        """The names in a folder; no record: nothing is read."""
+        return media.look_into(place)
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""
@@ -124,16 +131,17 @@ class RecordedModels:
                 "bytes": sum(variant.bytes for variant in variants),
                 "variants": len(variants),
                 "approved": any(self._shelf.is_approved(variant) for variant in variants),
+                **self._digests(variants),
             }
             entry = self._entry(Event.MODEL_IMPORT, manifest.name, fields, variants[0].digest)
             with recorded(self._audit, entry):
                 copied = importing.import_package(package, self._shelf.own, variants, watch, stopped)
-                gone = self._shelf.accept(manifest, variants)
+                gone = self._shelf.accept(manifest)
         return Imported(
             name=manifest.name,
             version=manifest.version,
             title=manifest.title,
-            lines=self._shelf.lines(manifest.name, manifest.version),
+            lines=self._shelf.lines(manifest.name, manifest.version, self._in_use()),
             copied_bytes=copied,
             removed_versions=gone,
         )
@@ -176,6 +184,13 @@ class RecordedModels:
             stays="Conversations that it answered stay. Its version is remembered: an older one "
             "is not taken.",
         )
+
+    def _digests(self, variants: tuple[Variant, ...]) -> Fields:
+        """Each variant's digest, numbered, and whether policy approves it: 1 or 0 by the same number."""
+        numbered = {str(number): variant for number, variant in enumerate(variants, 1)}
+        digests: Fields = {f"digest.{number}": variant.digest for number, variant in numbered.items()}
+        approved = {number: int(self._shelf.is_approved(variant)) for number, variant in numbered.items()}
+        return {**digests, "approved_digests": approved}
 
     @contextlib.contextmanager
     def _refusals(self, action: str, name: str) -> Iterator[None]:

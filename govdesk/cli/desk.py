@@ -95,6 +95,10 @@ class Desk(Protocol):
         """Why a graphics card is used or not."""
         ...
 
+    def computing_findings(self) -> tuple[Finding, ...]:
+        """What the loaded model is computed with."""
+        ...
+
     def model(self) -> ModelInfo:
         """The model that answers, loaded."""
         ...

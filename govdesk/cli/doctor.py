@@ -13,6 +13,7 @@ import msgspec
 from govdesk.cli import interrupts
 from govdesk.cli.desk import Desk
 from govdesk.domain.frames import Probe
+from govdesk.domain.inference import Finding
 from govdesk.domain.policy import PolicySource
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import KnownError
@@ -111,6 +112,7 @@ def _computing(desk: Desk) -> list[Check]:
         tuning = None
     checks = [
         Check("compute.processor", ok=True, severity="cat3", found=found.name),
+        *_advice(desk.computing_findings()),
         Check("compute.threads", ok=True, severity="cat3", found=threads.explain(found)),
         Check(
             "compute.waiting",
@@ -155,9 +157,13 @@ def _tuning(tuning: Tuning | None) -> str:
 
 def _graphics(desk: Desk) -> list[Check]:
     """Why a graphics card is used or not: never more than advice, for every model runs without one."""
+    return _advice(desk.graphics_findings())
+
+
+def _advice(findings: tuple[Finding, ...]) -> list[Check]:
     return [
         Check(finding.id, ok=finding.ok, severity="cat3", found=finding.found, advice=finding.advice)
-        for finding in desk.graphics_findings()
+        for finding in findings
     ]
 
 

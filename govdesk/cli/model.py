@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 import threading
 
@@ -11,13 +10,13 @@ import msgspec
 
 from govdesk.cli import interrupts, output
 from govdesk.cli.desk import Desk
+from govdesk.domain.model_text import template_lines, template_words
 from govdesk.domain.models import ImportProgress, ModelDetails, ModelLine, ModelLooks, ModelState, Which
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import ModelError
 
 LOOKS = frozenset({"list", "show"})
 """Actions that change nothing and read no file whole: they need no record."""
-_MAX_SHOWN_LINES = 400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,8 +186,9 @@ def _list(models: ModelLooks, *, as_json: bool) -> int:
         if not found.models:
             _say("There is no model here.")
         _say(f"Formats that this processor reads fast: {', '.join(found.fast) or 'none is known'}.")
-        if any(line.chosen for line in found.models):
-            _say("* answers.")
+        for line in found.models:
+            if line.chosen:
+                _say(f"* {line.answers.value}.")
     return 0 if any(line.chosen for line in found.models) else 1
 
 
@@ -203,7 +203,7 @@ def _words(line: ModelLine) -> list[str]:
 
 def _show(details: ModelDetails, *, as_json: bool) -> int:
     line = details.line
-    sound = details.template_as_signed and not details.file_problem and line.state is ModelState.READY
+    sound = details.template_as_signed is True and not details.file_problem and line.state is ModelState.READY
     if as_json:
         _print_json({"schema": 1, **msgspec.to_builtins(details)})
         return 0 if sound else 1
@@ -222,44 +222,20 @@ def _show(details: ModelDetails, *, as_json: bool) -> int:
         ("signed by", details.signer),
         *(("file", file) for file in line.files),
         *((f"file: {name}", value) for name, value in details.file_facts),
-        ("template", _template_words(details)),
+        ("template", template_words(details)),
     ]
     if details.file_problem:
         rows.append(("refused", details.file_problem))
     for name, value in rows:
         _say(f"{name:<22}{value}")
-    _show_templates(details)
+    _show_template(details)
     return 0 if sound else 1
 
 
-def _template_words(details: ModelDetails) -> str:
-    if not details.template_as_signed:
-        return "NOT the one that was signed"
-    if details.manifest_template is None:
-        return "the file's, as signed" if details.untrusted_file_template is not None else "none, as signed"
-    if details.untrusted_file_template is None:
-        return "the manifest's own; the file has none"
-    same = details.manifest_template == details.untrusted_file_template
-    return "the manifest's own" + ("" if same else ", in place of the file's; they differ as below")
-
-
-def _show_templates(details: ModelDetails) -> None:
-    """The template that is used, or what the manifest's changes of the file's; the text is untrusted."""
-    own, file = details.manifest_template, details.untrusted_file_template
-    if own is not None and file is not None and own != file:
-        lines = list(
-            difflib.unified_diff(
-                file.splitlines(), own.splitlines(), "the file's", "the manifest's", lineterm=""
-            )
-        )
-    else:
-        lines = (own or file or "").splitlines()
-    if lines:
-        _say("")
-    for text in lines[:_MAX_SHOWN_LINES]:
-        _say("    " + text)
-    if len(lines) > _MAX_SHOWN_LINES:
-        _say(f"    … {len(lines) - _MAX_SHOWN_LINES} more lines")
+def _show_template(details: ModelDetails) -> None:
+    lines = template_lines(details)
+    for text in ("", *("    " + line for line in lines)) if lines else ():
+        _say(text)
 
 
 def _say(text: str) -> None:

@@ -31,6 +31,9 @@ GpuBackend = Literal["", "cuda", "vulkan"]
 GPU_BACKENDS: tuple[GpuBackend, ...] = ("cuda", "vulkan")
 """The graphics backends there are, the faster first."""
 MAX_DEVICES = 16
+MAX_FEATURES = 64
+FlashAttention = Literal["", "on", "off", "auto"]
+"""`auto`: asked for where it can be had, and the library did not say what came of it."""
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -236,6 +239,9 @@ class Loaded(_Frame, frozen=True):
     template_sha384: Digest
     processor: Name = ""
     """Which of the library's processor variants computes; `native`: the one it was built with."""
+    features: Annotated[tuple[Name, ...], Meta(max_length=MAX_FEATURES)] = ()
+    """Of the processor, that this variant uses."""
+    flash_attention: FlashAttention = ""
     draft: Name = ""
     """What became of the small model that proposes: `used`, or the code of why not; empty: none."""
 

@@ -48,7 +48,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Why a graphics card is used or not, one check: `id` as in `gpu.device`, what was found, what to do."""
+    """One check of what models compute on: `id` as in `gpu.device`, what was found, what to do."""
 
     id: str
     ok: bool

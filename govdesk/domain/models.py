@@ -19,6 +19,15 @@ class ModelState(Enum):
     OLDER = "older than a version that was used here"
 
 
+class Answers(Enum):
+    """Whether a model answers in this session; the words that people see."""
+
+    NO = ""
+    NOW = "answers"
+    NEXT = "answers from the next start"
+    STILL = "answers until the next start"
+
+
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which model is meant: the name alone does not say, several versions of one may lie here.
@@ -51,7 +60,9 @@ class ModelLine:
     imported: bool
     """Lies in the profile; False: came with GovDesk."""
     chosen: bool
-    """The one that answers next."""
+    """The one that is loaded next."""
+    answers: Answers
+    """Another may be loaded still."""
     highest_marking: str
     license: str
     license_text: str
@@ -103,11 +114,23 @@ class ModelDetails:
     """The manifest's own; None: it has none, and the file's is used."""
     untrusted_file_template: str | None
     """None: the file has none, or cannot be read."""
-    template_as_signed: bool
-    """The template that is used has the hash that the manifest names."""
+    template_as_signed: bool | None
+    """The template that is used has the hash that the manifest names; None: nobody could look."""
     file_problem: str
     """Why the file was refused by the validator; empty when it was not."""
     file_facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder where a model may be: what is in it by name, sorted. `parent`: empty at the top."""
+
+    folder: str
+    parent: str
+    folders: tuple[str, ...]
+    manifests: tuple[str, ...]
+    left_out: int
+    """Names that are not shown: too many, or not in UTF-8. Hidden ones are none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +237,14 @@ class ModelLooks(Protocol):
 
 class Models(ModelLooks, Protocol):
     """The same, to change: what changes models or reads them whole is on record."""
+
+    def look_into(self, place: str) -> Place:
+        """The names in a folder, or in the nearest one above that there is; slow on a medium.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        ...
 
     def import_model(
         self, place: str, watch: Watch, stopped: Callable[[], bool], quantization: str = ""

@@ -61,6 +61,8 @@ class ChatPage(QWidget):
     changed = Signal(str)
     settled = Signal()
     why = Signal(tuple)
+    answered = Signal(object)
+    """A turn ended: the model that answered it (`ModelInfo`)."""
 
     def __init__(self, chat: Chat, history: History, tasks: Tasks) -> None:
         super().__init__()
@@ -324,6 +326,7 @@ class ChatPage(QWidget):
             self._messages += (replace(answer, outcome=event.outcome, code=event.code, cut=running.cut),)
         if event.model is not None:
             self._context_tokens = event.model.context_tokens
+            self.answered.emit(event.model)
         if running.cut.summary == event.turn:
             self._exact.pop(event.conversation, None)  # the next prompt holds something else
         elif event.usage.prompt_tokens and not event.thinking.text:  # thinking is not read again

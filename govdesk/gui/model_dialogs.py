@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QWidget
+from collections.abc import Callable
 
-from govdesk.domain.models import ModelLine
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
+
+from govdesk.domain.models import ModelLine, Place
 from govdesk.domain.policy import PolicyInForce
+from govdesk.gui import model_words
 from govdesk.gui.dialogs import MarkedDialog
+from govdesk.gui.folder_chooser import FolderChooser
 from govdesk.gui.parts import button, label
+from govdesk.gui.tasks import Tasks
 
 _MAX_PATH_CHARACTERS = 4096
+_MEDIA = "/media"
 
 
 class ImportDialog(MarkedDialog):
-    """Asks for a folder or a manifest."""
+    """Asks for a folder or a manifest.
 
-    def __init__(self, policy: PolicyInForce, place: str, parent: QWidget | None) -> None:
+    Args:
+        policy: for the banners, and for the time after which the window locks.
+        look: what lies in a folder.
+        tasks: where that is looked at.
+        place: what was named last.
+        parent: the window.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyInForce,
+        look: Callable[[str], Place],
+        tasks: Tasks,
+        place: str,
+        parent: QWidget | None,
+    ) -> None:
         super().__init__(policy, "Import a model", parent, 620)
+        self._policy, self._look, self._tasks = policy, look, tasks
         self.body.addWidget(
             label(
                 "Name the folder that holds the model: its manifest (NAME.toml), the signature beside it and "
@@ -24,6 +47,7 @@ class ImportDialog(MarkedDialog):
                 "by your organisation."
             )
         )
+        self.body.addWidget(label(model_words.idle_lock(policy.policy.session.idle_lock_seconds), "muted"))
         self.field = QLineEdit(place)
         self.field.setMaxLength(_MAX_PATH_CHARACTERS)
         self.field.setAccessibleName("Folder of the model")
@@ -49,12 +73,9 @@ class ImportDialog(MarkedDialog):
         return self.field.text().strip()
 
     def _choose(self) -> None:
-        # Qt's own: the desktop's would be another process that this one may not speak to.
-        dialog = QFileDialog(self, "GovDesk", self.place or "/media")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self.field.setText)
+        dialog = FolderChooser(self._policy, self._look, self._tasks, self.place or _MEDIA, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.accepted.connect(lambda: self.field.setText(dialog.place))
         dialog.open()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
+from govdesk.domain.model_text import template_lines, template_words
 from govdesk.domain.models import Checked, Imported, ImportProgress, ModelDetails, ModelLine, ModelList
 from govdesk.gui.words import number
 
 GOES_ON = frozenset({"model.import-stopped", "model.disk-full", "model.not-writable", "model.medium"})
 """Codes after which the same import goes on from where it was."""
-_MAX_TEMPLATE_LINES = 400
 _GROUP = 16
 _GIGABYTES_FROM = 10_000_000_000
 
@@ -24,7 +22,7 @@ def megabytes(count: int) -> str:
 def row(line: ModelLine) -> str:
     """Two lines of the list."""
     whence = "imported" if line.imported else "came with GovDesk"
-    answers = " · answers" if line.chosen else ""
+    answers = f" · {line.answers.value}" if line.answers.value else ""
     fit = f" · {line.fit_words}" if line.fit_words else ""
     return (
         f"{line.title} · {line.quantization} · version {line.version}\n"
@@ -64,9 +62,19 @@ def details(line: ModelLine, found: ModelDetails | None = None) -> str:
         rows.append(("Signed by key", found.signer[:_GROUP] + "…"))
         rows += [(f"The file: {name}", value) for name, value in found.file_facts]
         rows.append(("Refused", found.file_problem))
-        rows.append(("Chat template", _template_words(found)))
+        rows.append(("Chat template", template_words(found)))
     text = "\n".join(f"{name}: {value}" for name, value in rows if value)
-    return text + ("" if found is None else _template(found))
+    return text + ("" if found is None else "".join("\n    " + line for line in template_lines(found)))
+
+
+def idle_lock(seconds: int) -> str:
+    """What the idle lock means for an import; before one begins."""
+    minutes = -(-seconds // 60)
+    return (
+        f"After {number(minutes)} minute{'' if minutes == 1 else 's'} without a key or a click the window "
+        "locks, and an import stops; the same import then goes on from there. A long one is better done in a "
+        "terminal, with the window closed: govdesk model import FOLDER."
+    )
 
 
 def progress(value: ImportProgress) -> str:
@@ -92,29 +100,3 @@ def verified(found: Checked) -> str:
     if not wrong:
         return " ".join([f"{named}: every file has the bytes that were signed.", *rest])
     return " ".join([f"{named}, is damaged:", *(f"{file.file}: {file.why}" for file in wrong), *rest])
-
-
-def _template_words(found: ModelDetails) -> str:
-    if not found.template_as_signed:
-        return "NOT the one that was signed"
-    if found.manifest_template is None:
-        return "none" if found.untrusted_file_template is None else "the file's, as it was signed"
-    if found.manifest_template == found.untrusted_file_template:
-        return "the manifest's, the same as the file's"
-    return "the manifest's own, in place of the file's"
-
-
-def _template(found: ModelDetails) -> str:
-    own, file = found.manifest_template, found.untrusted_file_template
-    if own is not None and file is not None and own != file:
-        lines = list(
-            difflib.unified_diff(
-                file.splitlines(), own.splitlines(), "the file's", "the manifest's", lineterm=""
-            )
-        )
-    else:
-        lines = (own or file or "").splitlines()
-    shown = lines[:_MAX_TEMPLATE_LINES]
-    if len(lines) > len(shown):
-        shown.append(f"… {len(lines) - len(shown)} more lines")
-    return "".join("\n    " + text for text in shown)

@@ -23,7 +23,6 @@ from govdesk.domain.models import (
     ContextMemory,
     Imported,
     ImportProgress,
-    ModelDetails,
     ModelLine,
     ModelList,
     Models,
@@ -132,7 +131,7 @@ class ModelsPage(QWidget):
         """Ask where the model is, then import it."""
         if self.working:
             return
-        dialog = ImportDialog(self._policy, self._place, self.window())
+        dialog = ImportDialog(self._policy, self._models.look_into, self._tasks, self._place, self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.accepted.connect(lambda: self.bring(dialog.place))
         dialog.open()
@@ -220,15 +219,19 @@ class ModelsPage(QWidget):
             return
         self.details.setPlainText(visible(model_words.details(line)))
 
-        def show(details: ModelDetails) -> None:
+        def read() -> str:  # the words, too: what a file holds is long work at worst
+            found = self._models.model_details(line.which, line.quantization)
+            return visible(model_words.details(line, found))
+
+        def show(text: str) -> None:
             if self._selected() == line:
-                self.details.setPlainText(visible(model_words.details(line, details)))
+                self.details.setPlainText(text)
 
         def fail(error: GovDeskError) -> None:
             if self._selected() == line:
                 self.details.appendPlainText(visible("\n" + error.explain()))
 
-        self._tasks.call(lambda: self._models.model_details(line.which, line.quantization), show, fail)
+        self._tasks.call(read, show, fail)
 
     def _allow(self) -> None:
         line = self._selected()

@@ -38,6 +38,8 @@ class Workspace(QWidget):
         self._desk, self._tasks = desk, tasks
         self._conversation: Conversation | None = None
         self._model: ModelInfo | None = None
+        self._place = ""
+        """What it runs on, as it was said last."""
         self.page = ChatPage(unlocked.chat, unlocked.history, tasks)
         self.drafts = DraftKeeper(unlocked.drafts, self.page, tasks)
         self.ahead = AheadReader(unlocked.ahead, self.page, tasks)
@@ -63,6 +65,7 @@ class Workspace(QWidget):
         self.side.failed.connect(self.page.say_problem)
         self.page.changed.connect(self._changed)
         self.page.why.connect(self._why)
+        self.page.answered.connect(self._show_model)
         self.page.composer.network.connect(self._network)
         self.models_button.clicked.connect(self.show_models)
         self.models.left.connect(self.show_chat)
@@ -175,15 +178,21 @@ class Workspace(QWidget):
         """The model, loaded, and what it runs on; slow."""
         return self._desk.model(), self._desk.runs_on
 
+    def _show_model(self, model: ModelInfo) -> None:
+        """A worker that was started again may have another one."""
+        self.model_again.hide()
+        self._model = model
+        self._say_place(self._place)
+
     def _model_loaded(self, loaded: tuple[ModelInfo, str]) -> None:
-        self._model = model = loaded[0]
-        self._say_place(loaded[1])
+        model, self._place = loaded
+        self._show_model(model)
         self.page.set_context(model.context_tokens)
         self._say_network()
 
     def _say_place(self, runs_on: str) -> None:
         """Which model answers and what it runs on; why not elsewhere, and its digest, behind it."""
-        model = self._model
+        self._place, model = runs_on, self._model
         if model is None:
             return
         self.model_words.say(f"{model.name} · {words.place(runs_on)}")

@@ -7,6 +7,7 @@ has an end because its pieces are counted here, not because the worker says so.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from govdesk.domain.frames import AnswerDone, AnswerFailed, AnswerPiece, FromWorker, PromptProgress
 from govdesk.domain.ids import TurnId
@@ -29,10 +30,14 @@ class Hearing:
         turn: the turn that is answered.
         context_tokens: what the model can see.
         max_tokens: how long the answer may get.
+        cancelled: whether the worker was told to stop; else it did not stop for that.
     """
 
-    def __init__(self, turn: TurnId, context_tokens: int, max_tokens: int) -> None:
+    def __init__(
+        self, turn: TurnId, context_tokens: int, max_tokens: int, cancelled: Callable[[], bool]
+    ) -> None:
         self._turn = turn
+        self._cancelled = cancelled
         self._context_tokens = context_tokens
         self._max_tokens = min(max_tokens, context_tokens)
         self._read = -1
@@ -91,7 +96,10 @@ class Hearing:
 
     def _done(self, frame: AnswerDone) -> Stopped:
         _require(frame.reason in _REASONS)
-        _require(self._read == self._total or frame.reason == "cancelled")
+        if frame.reason == "cancelled":
+            _require(self._cancelled())  # else the turn would be on record as stopped by the person
+        else:
+            _require(self._read == self._total)
         _require(frame.read_tokens <= frame.prompt_tokens <= self._context_tokens)
         if self._total is not None:
             left = self._total - self._reused

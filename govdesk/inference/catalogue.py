@@ -16,6 +16,17 @@ _KEPT = "Your conversations are unchanged."
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What policy says of models, and what decides under it."""
+
+    trust_roots: tuple[str, ...]
+    approved: tuple[str, ...]
+    system_high: str
+    dominates: Callable[[str, str], bool]
+    """Whether the first marking covers the second; raises MarkingError when one is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What lies in the models' folders: every manifest that may be used, and why the others may not."""
 
@@ -34,7 +45,7 @@ def find(
     folders: tuple[Path, ...],
     trust_roots: tuple[str, ...],
     floors: Mapping[str, int],
-    approved: tuple[str, ...] | None = None,
+    counts: Callable[[Model], bool],
 ) -> Found:
     """Read every manifest in the folders.
 
@@ -44,7 +55,8 @@ def find(
         folders: where manifests (`*.toml` with `*.toml.sig`) and files lie.
         trust_roots: ML-DSA-87 public keys (PEM).
         floors: by manifest name, the highest version that was used here before.
-        approved: a newer manifest counts only when one of these digests is its; None: every one counts.
+        counts: a newer manifest takes an older one's place only when one of its models counts, because it
+            can answer: an update must not leave a workstation without a model.
     """
     read: list[tuple[Path, Manifest]] = []
     refused: list[tuple[Path, ModelError]] = []
@@ -54,8 +66,8 @@ def find(
         except ModelError as error:
             refused.append((path, error))
     least = dict(floors)
-    for _, manifest in read:
-        if approved is None or any(variant.digest in approved for variant in manifest.variants):
+    for path, manifest in read:
+        if any(counts(model) for model in models_of(manifest, path.parent)):
             least[manifest.name] = max(manifest.version, least.get(manifest.name, 0))
     models: list[Model] = []
     older: list[tuple[Model, ModelError]] = []
@@ -122,7 +134,12 @@ def approved_model(
     Raises:
         ModelError: there is none; says what was missing.
     """
-    found = find(folders, trust_roots, floors or {}, approved)
+    found = find(
+        folders,
+        trust_roots,
+        floors or {},
+        lambda model: can_answer(model, approved, system_high, dominates),
+    )
     here = found.by_digest
     candidates = [here[digest] for digest in approved if digest in here]
     low = [model for model in candidates if not covers(model, system_high, dominates)]
@@ -184,6 +201,13 @@ def draft_for(
     if candidates[0].missing:
         raise missing(candidates[0])
     return candidates[0]
+
+
+def can_answer(
+    model: Model, approved: tuple[str, ...], system_high: str, dominates: Callable[[str, str], bool]
+) -> bool:
+    """It is approved, may see what this workstation holds, and its files are there."""
+    return model.digest in approved and not model.missing and covers(model, system_high, dominates)
 
 
 def covers(model: Model, system_high: str, dominates: Callable[[str, str], bool]) -> bool:

@@ -20,6 +20,18 @@ _SMALLER = (
 )
 
 
+_CARD_LEFT = (
+    "It used a graphics card. From the next question on the processor is used in its place, which may be "
+    "slower; `govdesk doctor` says more."
+)
+
+
+def on_card(error: WorkerError) -> None:
+    """Say what is done about a failure of a worker that answered on a graphics card."""
+    further = f" {error.todo}" if error.code == "worker.walls" else " Ask again."
+    error.todo = _CARD_LEFT + further
+
+
 def ended(end: WorkerEnded | None) -> WorkerError:
     """What to raise for a worker that is gone; None when it is not known how it ended."""
     number = 0 if end is None else end.signal

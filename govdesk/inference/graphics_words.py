@@ -157,7 +157,10 @@ _FAILED = (
     "Models compute on the processor. It is tried again with a new driver, with a new package of GovDesk, "
     "and after the next start of the machine."
 )
-_AGAIN = "Models compute on the processor until a model is loaded again: then the card is tried again."
+_AGAIN = (
+    "Models compute on the processor until a model is loaded again, or, where it failed in the middle of an "
+    "answer, until GovDesk is unlocked or started again: then the card is tried again."
+)
 _OTHER_MODEL = (
     "It computes on the processor if it loads there. The card is tried again when a model is loaded the next "
     "time; other models may use it."

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_FILE_BYTES = 64 * 1024
 _UNKNOWN = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What one version of control groups calls its files."""
+
+    mounts: tuple[str, ...]
+    limit: str
+    used: str
+    cache: str
+    """In `memory.stat`: what the kernel gives back, of this group and those below it."""
+
+
+_FIRST = _Names(
+    ("sys/fs/cgroup/memory",), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+)
+_UNIFIED = _Names(("sys/fs/cgroup", "sys/fs/cgroup/unified"), "memory.max", "memory.current", "inactive_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +44,31 @@ def read(root: Path = Path("/")) -> MachineMemory:
     fields = _fields(root / "proc/meminfo")
     total = fields.get("MemTotal:", _UNKNOWN // 1024) * 1024
     free = fields.get("MemAvailable:", _UNKNOWN // 1024) * 1024
-    for group in _groups(root):
-        limit = _number(group / "memory.max")
+    for group, names in _groups(root):
+        limit = _number(group / names.limit)  # the first version's without a limit is larger than any memory
         if limit is not None:
-            cache = _fields(group / "memory.stat").get("inactive_file", 0)
-            used = _number(group / "memory.current") or 0
+            cache = _fields(group / "memory.stat").get(names.cache, 0)
+            used = _number(group / names.used) or 0
             total = min(total, limit)
             free = min(free, max(0, limit - used + cache))
     return MachineMemory(total, min(free, total))
 
 
-def _groups(root: Path) -> list[Path]:
-    """This process's control group and those above it (version 2)."""
-    mount = root / "sys/fs/cgroup"
-    path = next(
-        (line[3:] for line in _text(root / "proc/self/cgroup").splitlines() if line.startswith("0::/")), "/"
-    )
-    names = [part for part in path.split("/") if part not in {"", ".", ".."}]
-    return [mount.joinpath(*names[:count]) for count in range(len(names) + 1)]
+def _groups(root: Path) -> Iterator[tuple[Path, _Names]]:
+    """This process's control groups and those above them, of both versions: RHEL 8 has the first."""
+    paths = {_UNIFIED: "/"}
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            paths[_UNIFIED] = path
+        elif "memory" in controllers.split(","):
+            paths[_FIRST] = path
+    for names, path in paths.items():
+        parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
+        for mount in names.mounts:
+            for count in range(len(parts) + 1):
+                yield root.joinpath(mount, *parts[:count]), names
 
 
 def _text(path: Path) -> str:

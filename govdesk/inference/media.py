@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from govdesk import crypto
+from govdesk.domain.models import Place
 from govdesk.errors import ModelError, UnreadableError
 from govdesk.inference.manifest import (
     SIGNATURE_SUFFIX,
@@ -24,6 +25,7 @@ from govdesk.inference.manifest import (
 )
 
 MAX_ENTRIES = 10_000
+MAX_SHOWN = 1_000
 _KEPT = "Nothing was imported. Your conversations are unchanged."
 
 
@@ -57,12 +59,7 @@ class Package:
             self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no name"
-            raise UnreadableError(
-                f"{place} cannot be opened: {why}.",
-                code="model.place",
-                kept=_KEPT,
-                todo="Check that the medium is connected, and the name.",
-            ) from error
+            raise _unreadable(place, why) from error
         try:
             name = self._only_manifest(folder) if whole else place.name
             self.signed = read_signed(Path(name), self.folder, trust_roots)
@@ -144,6 +141,61 @@ class Package:
             kept=_KEPT,
             todo="Name one of them: " + ", ".join(sorted(found)[:10]),
         )
+
+
+def look_into(place: str) -> Place:
+    """The names in a folder: other folders, and what may be a manifest. Nothing is opened but the folder.
+
+    Args:
+        place: a folder; where it is none, the nearest one above it that is.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    folders: list[str] = []
+    manifests: list[str] = []
+    left_out = 0
+    folder = Path(place.replace("\0", "") or "/").absolute()
+    try:
+        while not folder.is_dir() and folder != folder.parent:
+            folder = folder.parent
+        with os.scandir(folder) as entries:
+            for number, entry in enumerate(entries):
+                if number >= MAX_ENTRIES:
+                    left_out += 1  # and those behind it: a folder may be endless
+                    break
+                if entry.name.startswith("."):
+                    continue
+                if _is_no_text(entry.name):
+                    left_out += 1
+                elif entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.name.endswith(SUFFIX):
+                    manifests.append(entry.name)
+    except OSError as error:
+        raise _unreadable(folder, error.strerror) from error
+    left_out += max(len(folders) - MAX_SHOWN, 0) + max(len(manifests) - MAX_SHOWN, 0)
+    return Place(
+        folder=str(folder),
+        parent="" if folder == folder.parent else str(folder.parent),
+        folders=tuple(sorted(folders)[:MAX_SHOWN]),
+        manifests=tuple(sorted(manifests)[:MAX_SHOWN]),
+        left_out=left_out,
+    )
+
+
+def _is_no_text(name: str) -> bool:
+    """Bytes that are no UTF-8: the window could not give such a name back."""
+    return any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _unreadable(place: Path, why: str | None) -> UnreadableError:
+    return UnreadableError(
+        f"{place} cannot be opened: {why}.",
+        code="model.place",
+        kept=_KEPT,
+        todo="Check that the medium is connected, and the name.",
+    )
 
 
 def read_signed(path: Path, folder: int | None, trust_roots: tuple[str, ...]) -> SignedManifest:

@@ -38,8 +38,8 @@ from govdesk.inference import library, words
 from govdesk.inference.answer import GarbageError
 
 _T = TypeVar("_T")
-PATIENCE_SECONDS = 10.0
-"""To copy a state is quick; a worker that takes longer hangs."""
+PATIENCE_SECONDS = 30.0
+"""A state may be some GiB, and is copied a few times; a worker that takes longer hangs."""
 LEAST_SECONDS = 1.0
 """With less time left nothing is asked any more: a worker that is well may take as long."""
 _FIXED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW

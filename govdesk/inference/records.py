@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from govdesk.domain.frames import LoadModel, Probe
+from govdesk.domain.frames import GpuBackend, LoadModel, Probe
 from govdesk.domain.record import Entry, Event
 from govdesk.inference.store import Model
 
@@ -48,8 +48,12 @@ def self_test(outcome: str, probes: tuple[Probe, ...], code: str | None) -> Entr
     )
 
 
-def failure(code: str, found: dict[str, int]) -> Entry:
-    """Of a worker that failed."""
+def failure(code: str, found: dict[str, int], gpu: GpuBackend) -> Entry:
+    """Of a worker that failed, and the graphics backend that it could use."""
+    backend = {"backend": gpu} if gpu else {}
     return Entry(
-        event=Event.WORKER_FAILURE, outcome="failure", object="worker", fields={"code": code, **found}
+        event=Event.WORKER_FAILURE,
+        outcome="failure",
+        object="worker",
+        fields={"code": code, **found, **backend},
     )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from govdesk import crypto
 from govdesk.domain.models import (
     Checked,
     ModelDetails,
@@ -20,25 +17,16 @@ from govdesk.domain.models import (
 )
 from govdesk.errors import MarkingError, ModelError
 from govdesk.inference import catalogue, checking, formats, importing, installed, naming, staging
+from govdesk.inference.catalogue import Rules
 from govdesk.inference.floors import Floors
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.installed import Installed
 from govdesk.inference.manifest import Manifest, Variant
-from govdesk.inference.media import Package, read_signed
-from govdesk.inference.store import Model, open_regular
+from govdesk.inference.media import Package
+from govdesk.inference.showing import Showing
+from govdesk.inference.store import Model, models_of
 
 _KEPT = "Nothing was imported. Your conversations are unchanged."
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What policy says of models, and what decides under it."""
-
-    trust_roots: tuple[str, ...]
-    approved: tuple[str, ...]
-    system_high: str
-    dominates: Callable[[str, str], bool]
-    """Whether the first marking covers the second; raises MarkingError when one is none."""
 
 
 class Shelf:
@@ -77,13 +65,17 @@ class Shelf:
         self.floors.raise_to(model.manifest.name, model.manifest.version)
         return model
 
-    def models(self) -> ModelList:
-        """Everything that lies there."""
+    def models(self, loaded: str = "") -> ModelList:
+        """Everything that lies there.
+
+        Args:
+            loaded: digest of the model that is loaded in this session, or empty.
+        """
         found = self._found()
-        chosen = self._chosen()
+        showing = self._showing(loaded)
         here = [*((model, "") for model in found.models), *((model, e.what) for model, e in found.older)]
         return ModelList(
-            models=tuple(self._line(model, chosen, why) for model, why in here),
+            models=tuple(showing.line(model, why) for model, why in here),
             refused=tuple(
                 RefusedLine(str(path), e.code, e.what)
                 for path, e in found.refused
@@ -92,33 +84,29 @@ class Shelf:
             fast=formats.fast_formats(self._cpu),
         )
 
-    def model_details(self, which: Which, quantization: str = "") -> ModelDetails:
-        """One of them.
+    def model_details(self, which: Which, quantization: str = "", loaded: str = "") -> ModelDetails:
+        """One of them: of several variants the one that answers, else one that is here.
+
+        Args:
+            which: which version.
+            quantization: which variant; empty: see above.
+            loaded: see `models`.
 
         Raises:
             UsageError: there is none, or several versions and none is named.
         """
-        model = self.find(which, quantization)[0]
-        path = self._manifest_path(model)
-        facts, problem = self._facts(model)
-        template = facts.chat_template if facts else None
-        used = crypto.sha384((model.manifest.template or template or "").encode()).hex()
-        if not (model.manifest.template or template):
-            used = ""
-        return ModelDetails(
-            line=self._line(model, self._chosen(), self._older(model)),
-            signer=read_signed(path, None, self._rules.trust_roots).signer,
-            manifest_template=model.manifest.template or None,
-            untrusted_file_template=template,
-            template_as_signed=used == model.manifest.template_sha384,
-            file_problem=problem,
-            file_facts=_said(facts),
-        )
+        chosen = self._chosen()
+        model = min(self.find(which, quantization), key=lambda m: (m != chosen, bool(m.missing)))
+        older = next((error.what for other, error in self._found().older if other == model), "")
+        return self._showing(loaded).details(model, older)
 
     def facts_of_chosen(self) -> GgufFacts | None:
         """What the files of the model that answers hold; None when there is none, or they are damaged."""
         chosen = self._chosen()
-        return self._facts(chosen)[0] if chosen is not None else None
+        try:
+            return importing.facts(chosen.paths) if chosen is not None else None
+        except ModelError:
+            return None
 
     def find(self, which: Which, quantization: str = "") -> tuple[Model, ...]:
         """The variants of one version, the imported before the shipped.
@@ -153,7 +141,7 @@ class Shelf:
         manifest = package.manifest
         least = self.floors.read().get(manifest.name, 0)
         rivals = [model for model in self._found().models if model.manifest.name == manifest.name]
-        versions = [model.manifest.version for model in rivals if self.is_approved(model.variant)]
+        versions = [model.manifest.version for model in rivals if self._counts(model)]
         catalogue.require_not_older(manifest, max(least, *versions, 0))
         self._require_marking(manifest)
         whole = tuple(
@@ -178,15 +166,21 @@ class Shelf:
         """Policy names its digest."""
         return variant.digest in self._rules.approved
 
-    def accept(self, manifest: Manifest, variants: tuple[Variant, ...]) -> tuple[int, ...]:
-        """After an import: what is approved is the oldest that is taken from now on.
+    def accept(self, manifest: Manifest) -> tuple[int, ...]:
+        """After an import: a version that can answer is the oldest that is taken from now on.
 
-        Older imported versions of it go.
+        Older imported versions of it go. One that policy approves and that may not see what this workstation
+        holds takes nothing's place.
 
         Returns:
             The versions that were removed.
         """
-        if not any(self.is_approved(variant) for variant in variants):
+        here = [
+            one.folder
+            for one in installed.versions(self.own, manifest.name)
+            if one.version == manifest.version
+        ]
+        if not any(self._counts(model) for folder in here for model in models_of(manifest, folder)):
             return ()
         self.floors.raise_to(manifest.name, manifest.version)
         gone = []
@@ -221,15 +215,14 @@ class Shelf:
             ),
         )
 
-    def lines(self, name: str, version: int) -> tuple[ModelLine, ...]:
+    def lines(self, name: str, version: int, loaded: str = "") -> tuple[ModelLine, ...]:
         """The imported variants of one version, as the list shows them."""
-        chosen = self._chosen()
+        here = self.models(loaded).models
         return tuple(
-            self._line(model, chosen)
-            for model in self._found().models
-            if self.is_imported(model)
-            and (model.manifest.name, model.manifest.version) == (name, version)
-            and not model.missing
+            line
+            for line in here
+            if (line.name, line.version, line.imported) == (name, version, True)
+            and line.state is not ModelState.MISSING
         )
 
     def removable(self, which: Which, in_use: str) -> Installed:
@@ -248,12 +241,13 @@ class Shelf:
         if not meant:
             raise self._not_removable(self.find(which)[0])
         naming.require_one(which.name, (one.version for one in meant))
+        version = meant[0].version
         if in_use and any(model.digest == in_use for model in self._models_in(meant[0].folder)):
             raise ModelError(
-                f"Version {meant[0].version} of the model {which.name} is in use in this session.",
+                f"Version {version} of the model {which.name} is in use in this session.",
                 code="model.in-use",
                 kept="It was not removed.",
-                todo="Lock or close GovDesk, then remove it before the first question.",
+                todo=f"Close GovDesk, then type `govdesk model remove {which.name} --version {version}`.",
             )
         return meant[0]
 
@@ -294,9 +288,15 @@ class Shelf:
         return (self._shipped, self.own)
 
     def _found(self) -> catalogue.Found:
-        return catalogue.find(
-            self._folders, self._rules.trust_roots, self.floors.read(), self._rules.approved
+        return catalogue.find(self._folders, self._rules.trust_roots, self.floors.read(), self._counts)
+
+    def _counts(self, model: Model) -> bool:
+        return catalogue.can_answer(
+            model, self._rules.approved, self._rules.system_high, self._rules.dominates
         )
+
+    def _showing(self, loaded: str) -> Showing:
+        return Showing(self._rules, self._cpu, self._fit, self.is_imported, self._chosen(), loaded)
 
     def _choose(self) -> Model:
         rules = self._rules
@@ -329,80 +329,3 @@ class Shelf:
                 kept=_KEPT,
                 todo="Ask whoever signed it for a corrected one.",
             ) from error
-
-    def _older(self, model: Model) -> str:
-        """Why it is too old, in words; empty when it is not."""
-        return next((error.what for other, error in self._found().older if other == model), "")
-
-    def _line(self, model: Model, chosen: Model | None, older: str = "") -> ModelLine:
-        manifest, variant = model.manifest, model.variant
-        state, why = (ModelState.OLDER, older) if older else self._state(model)
-        facts, _ = self._facts(model) if self._fit and state is not ModelState.MISSING else (None, "")
-        return ModelLine(
-            name=manifest.name,
-            version=manifest.version,
-            title=manifest.title,
-            quantization=variant.quantization,
-            digest=model.digest,
-            size_bytes=variant.bytes,
-            state=state,
-            why=why,
-            format_words=formats.speed(variant.quantization, self._cpu).value,
-            fit_words=self._fit(model, facts) if self._fit and facts else "",
-            imported=self.is_imported(model),
-            chosen=chosen is not None and chosen == model,
-            highest_marking=manifest.highest_marking,
-            license=manifest.license,
-            license_text=manifest.license_text,
-            provenance=manifest.provenance,
-            architecture=manifest.architecture,
-            context_tokens=manifest.context_tokens,
-            roles=manifest.roles,
-            files=tuple(str(path) for path in model.paths),
-            draft=manifest.draft,
-        )
-
-    def _state(self, model: Model) -> tuple[ModelState, str]:
-        """The first thing that is in its way. Its bytes are looked at when it loads, or by `verify`."""
-        if model.missing:
-            return ModelState.MISSING, catalogue.missing(model).what
-        for path, part in zip(model.paths, model.variant.files, strict=True):
-            try:
-                os.close(open_regular(path, part))
-            except ModelError as error:
-                return ModelState.DAMAGED, error.what
-        if not self.is_approved(model.variant):
-            return ModelState.NOT_APPROVED, "Which models may answer here is set by your organisation."
-        if not catalogue.covers(model, self._rules.system_high, self._rules.dominates):
-            return ModelState.MARKING, catalogue.marked_too_low(model, self._rules.system_high).what
-        return ModelState.READY, ""
-
-    def _facts(self, model: Model) -> tuple[GgufFacts | None, str]:
-        try:
-            return importing.facts(model.paths), ""
-        except ModelError as error:
-            return None, error.what
-
-    def _manifest_path(self, model: Model) -> Path:
-        folder = model.path.parent
-        named = [path for path in catalogue.manifests(folder) if path.parent == folder]
-        for path in named:
-            try:
-                if read_signed(path, None, self._rules.trust_roots).manifest == model.manifest:
-                    return path
-            except ModelError:
-                continue
-        raise catalogue.missing(model)  # it was there a moment ago
-
-
-def _said(facts: GgufFacts | None) -> tuple[tuple[str, str], ...]:
-    if facts is None:
-        return ()
-    return (
-        ("architecture", facts.architecture),
-        ("calls itself", facts.name),
-        ("weights mostly", facts.quantization),
-        ("parameters", f"{facts.parameters:,}"),
-        ("context", f"{facts.context_tokens:,} tokens"),
-        ("vocabulary", f"{facts.vocabulary:,} tokens, {facts.tokenizer}"),
-    )

@@ -31,8 +31,9 @@ from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
 from govdesk.domain.inference import Count, Piece, Read, Stopped
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo, Reading, Role, Sampling
-from govdesk.inference import patience, reading, words
+from govdesk.inference import reading, words
 from govdesk.inference.answer import GarbageError, Hearing
+from govdesk.inference.computing import Computing
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.manifest import Manifest
@@ -99,6 +100,11 @@ class Supervisor:
         return loaded.info if loaded is not None else None
 
     @property
+    def computing(self) -> Computing | None:
+        """What the loaded model is computed with; None while none is."""
+        return loaded.computing if (loaded := self.held) is not None else None
+
+    @property
     def loaded(self) -> tuple[LoadModel, str, str] | None:
         """How the loaded model was loaded, its digest and its template's; None while none is."""
         if (loaded := self.held) is None:
@@ -120,7 +126,7 @@ class Supervisor:
         self, turn: TurnId, history: tuple[tuple[Role, str], ...], sampling: Sampling, conversation: str
     ) -> Generator[Reading | Piece | Stopped, None, None]:
         info, line = self._ready()
-        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens)
+        hearing = Hearing(turn, info.context_tokens, sampling.max_tokens, lambda: line.cancelled)
         repetition, loop = Repetition(), False
         ended = False
         try:
@@ -128,13 +134,13 @@ class Supervisor:
                 line.order(_generate(turn, history, sampling, conversation))
                 while not ended:
                     with line.judged():
-                        event = hearing.hear(line.next(patience.SILENCE_SECONDS))
+                        event = hearing.hear(line.next(line.silence_seconds))
                     ended = isinstance(event, Stopped | AnswerFailed)
                     if isinstance(event, AnswerFailed):
                         raise words.answer_failed(event)
                     if isinstance(event, Piece) and not loop and repetition.feed(event.untrusted_text):
                         loop = True
-                        self.cancel()
+                        line.cancel(reading=False)
                     if isinstance(event, Stopped) and loop and event.reason == "cancelled":
                         event = Stopped("loop", event.usage)
                     yield event

@@ -40,6 +40,18 @@ _GRAMMAR = {
     "grammar.too-slow": "The answer was stopped: following the grammar takes too long",
 }
 
+_INSTALLATION = {
+    "backend.no-cpu": (
+        "This installation of GovDesk lacks the part that computes on this processor: no model can run.",
+        "Show your administrator what `govdesk doctor` says: GovDesk has to be installed again.",
+    ),
+    "gpu.no-device": (
+        "The graphics card that the model was to compute on went away.",
+        "Ask again. If it happens again, show your administrator what `govdesk doctor` says.",
+    ),
+}
+"""Of a model that nothing is wrong with: what happened, what to do."""
+
 
 def worker_failed(what: str, code: str) -> WorkerError:
     """A worker that crashed, hung or sent garbage."""
@@ -116,12 +128,14 @@ def answer_failed(frame: AnswerFailed) -> GovDeskError:
 
 
 def load_failed(untrusted_code: str, file_name: str) -> ModelError:
-    """A model that the library refused."""
+    """A model that was not loaded: the library refused it, or could not run any."""
     todo = "Ask your administrator for another model."
     if found := _of_template(untrusted_code):
         what, code, todo = f"The model {file_name} {found[0]}.", found[1], _OTHER_TEMPLATE
     elif untrusted_code == "model.no-context":
         what, code = f"There is not enough memory to run the model {file_name}.", untrusted_code
+    elif untrusted_code in _INSTALLATION:
+        (what, todo), code = _INSTALLATION[untrusted_code], untrusted_code
     else:
         what, code = f"The model {file_name} was refused by the library that runs models.", "model.refused"
     return ModelError(what, code=code, kept="Your conversations are unchanged.", todo=todo)

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,6 +22,7 @@ from govdesk.domain.turn import ModelInfo
 from govdesk.errors import FrameError, GovDeskError, WorkerError
 from govdesk.inference import failures, patience, records, words
 from govdesk.inference.answer import GarbageError
+from govdesk.inference.computing import Computing
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.worker_ports import Broker
 
@@ -37,6 +38,7 @@ class LoadedModel:
     order: LoadModel
     template_sha384: str
     facts: GgufFacts
+    computing: Computing = field(default_factory=Computing)
 
 
 class WorkerLine:
@@ -53,6 +55,7 @@ class WorkerLine:
         self._broker = broker
         self._record = record
         self._loaded: LoadedModel | None = None
+        self._on_failure: Callable[[WorkerError], None] = lambda _: None
         self._turn: TurnId | None = None
         self._ordered = False
         """The worker has the running turn's order, so a cancel may be sent."""
@@ -69,9 +72,20 @@ class WorkerLine:
         """The model that this worker can answer with; None before it is loaded and after the end."""
         return None if self._ended else self._loaded
 
-    def ready(self, loaded: LoadedModel) -> None:
-        """From now on it can answer."""
+    def ready(self, loaded: LoadedModel, on_failure: Callable[[WorkerError], None] = lambda _: None) -> None:
+        """From now on it can answer.
+
+        Args:
+            loaded: what it holds.
+            on_failure: hears of its failure, if it fails, once that is on record; not of a stop on purpose.
+        """
+        self._on_failure = on_failure
         self._loaded = loaded
+
+    @property
+    def silence_seconds(self) -> float:
+        """Longest that it may say nothing while it works."""
+        return patience.silence_seconds(self._loaded.facts.file_bytes if self._loaded is not None else 0)
 
     @property
     def cancelled(self) -> bool:
@@ -142,7 +156,7 @@ class WorkerLine:
             GarbageError: from `goes_on`; to be met in `judged`.
             GovDeskError: the worker failed, or was stopped.
         """
-        seconds = patience.SILENCE_SECONDS if patience_seconds is None else patience_seconds
+        seconds = self.silence_seconds if patience_seconds is None else patience_seconds
         heard = False
         try:
             self.order(order, descriptors)
@@ -191,7 +205,7 @@ class WorkerLine:
             cancelled_at = self._cancelled_at
             limit = deadline
             if cancelled_at is not None:
-                limit = min(deadline, cancelled_at + patience.CANCEL_SECONDS)
+                limit = min(deadline, cancelled_at + patience.cancel_seconds(self.gpu))
             if now >= limit and silent is not None:
                 raise silent()
             if now >= limit:
@@ -221,13 +235,16 @@ class WorkerLine:
         if not self._end():
             return words.stopped()
         self._stop()
-        self._record(records.failure(code, {}))
-        return words.worker_failed(f"The part of GovDesk that runs the model {what}.", code)
+        error = words.worker_failed(f"The part of GovDesk that runs the model {what}.", code)
+        return self._recorded(error, {})
 
     def failed(self, end: WorkerEnded | None) -> WorkerError:
         """What to raise for a worker that ended by itself, as the broker saw it; that is recorded."""
-        error = failures.ended(end)
-        self._record(records.failure(error.code, {"signal": end.signal if end is not None else 0}))
+        return self._recorded(failures.ended(end), {"signal": end.signal if end is not None else 0})
+
+    def _recorded(self, error: WorkerError, found: dict[str, int]) -> WorkerError:
+        self._record(records.failure(error.code, found, self.gpu))
+        self._on_failure(error)
         return error
 
     def _gone(self, explain: Callable[[WorkerEnded | None], GovDeskError]) -> GovDeskError:

@@ -25,7 +25,7 @@ from govdesk.domain.ids import ModelDigest, RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import GovDeskError, ModelError, WallError, WorkerError
-from govdesk.inference import patience, records, store, words
+from govdesk.inference import computing, failures, patience, records, store, words
 from govdesk.inference.draft import Draft, Drafts, with_draft
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.graphics import Graphics
@@ -75,6 +75,8 @@ class WorkerStart:
         """To the worker that was started last."""
         self.probes: tuple[Probe, ...] = ()
         """What the self-test of the worker that was started last found."""
+        self._card_failed = False
+        """A worker failed while it answered on a card: this session uses no card any more."""
 
     def start(self) -> LoadedModel:
         """Start a worker and let it load the model.
@@ -93,16 +95,16 @@ class WorkerStart:
             order = self._plan(model.manifest, opened.facts)
             self._record(records.load(model, "success", records.loaded_as(model, order)))
             draft = self._drafts.open(model, opened.facts, order)
-            gpu = self._graphics.choose(self._probe)
+            gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
             if done is None:
                 line = self._new_line()
                 done = line, self._load(line, model, opened, order, draft)
             line, loaded = done
+            line.ready(loaded, partial(self._failed_on, line.gpu))
             threads = None if loaded.order.devices else self._tuned(loaded.info.digest)
             if threads is not None:  # measured on the processor, for the processor
                 line.send(threads)
-            line.ready(loaded)
         except BaseException:
             self.stop()
             raise
@@ -129,12 +131,14 @@ class WorkerStart:
         """Have a worker load the model, and the one that drafts for it."""
         beside = () if draft is None else draft.opened.descriptors
         line.send(with_draft(order, draft), (*opened.descriptors, *beside))
-        answer = line.next(patience.LOAD_SECONDS)
+        both = opened.facts.file_bytes + (0 if draft is None else draft.opened.facts.file_bytes)
+        answer = line.next(patience.load_seconds(both))
         info = _loaded(line, model, answer, order.context_tokens)
         if isinstance(answer, Loaded) and not self._drafts.loaded(draft, model, answer.draft):
             raise line.broken("said of a draft model what cannot be", "worker.garbage")
         # as it was loaded: what is kept of a prompt is bound to where it was computed
-        return LoadedModel(info, order, model.manifest.template_sha384, opened.facts)
+        template = model.manifest.template_sha384
+        return LoadedModel(info, order, template, opened.facts, computing.of(answer))
 
     def _load_on_graphics(
         self, model: Model, opened: store.Opened, order: LoadModel, gpu: GpuBackend, draft: Draft | None
@@ -156,6 +160,17 @@ class WorkerStart:
         self.stop()
         self._record(records.load(model, "failure", {"backend": gpu, "code": code}))
         return None
+
+    def _failed_on(self, gpu: GpuBackend, error: WorkerError) -> None:
+        """A worker failed with a model loaded. Where that was on a card, the next one uses the processor.
+
+        Whether the card is tried again in another session is for `graphics` to judge. Memory that ran out in
+        the worker's own process says nothing about a card.
+        """
+        if gpu and error.code != "worker.memory":
+            self._card_failed = True
+            self._graphics.failed(gpu, error.code)
+            failures.on_card(error)
 
     def _probe(self, gpu: GpuBackend) -> Devices:
         """Try a graphics backend in a worker of its own: what hangs or crashes there costs only that."""

@@ -11,18 +11,29 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llama_cpp import llama_cpp as lib
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """What was read of one conversation. `among_many`: as `Sequence` has it."""
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """What was read of one conversation, token by token."""
 
-    conversation: str
-    tokens: list[int]
-    among_many: int
+    conversation: str = ""
+    tokens: list[int] = field(default_factory=list)
+    among_many: int = 0
+    """So many of the first tokens were computed at least `MANY_TOKENS` at once."""
+    told: int = 0
+    """So many of the first tokens stood in a prompt. What follows was made by the model; nobody judged it."""
+    told_bytes: int = 0
+    """The size of the library's state of those alone, where something follows; 0: not to be had alone."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Kept(Sequence):
+    """A sequence that was set aside, with the library's state of it."""
+
     state: mmap.mmap
 
     @property
@@ -51,15 +62,11 @@ class Aside:
         """What is kept of a conversation."""
         return next((kept for kept in self.all if kept.conversation == conversation), None)
 
-    def keep(
-        self, conversation: str, tokens: list[int], among_many: int, needed: Kept | None = None
-    ) -> Kept | None:
+    def keep(self, now: Sequence, needed: Kept | None = None) -> Kept | None:
         """Copy the sequence's state out of the context; None when there is no room, or the library would not.
 
         Args:
-            conversation: whose it is.
-            tokens: what the sequence holds; copied.
-            among_many: see `Kept`.
+            now: what the context holds; copied.
             needed: is not dropped to make room.
         """
         size = int(lib.llama_state_seq_get_size(self._context, self._number))
@@ -74,7 +81,7 @@ class Aside:
             return None
         with contextlib.suppress(OSError):  # a kernel without large pages
             state.madvise(mmap.MADV_HUGEPAGE)
-        kept = Kept(conversation, list(tokens), among_many, state)
+        kept = Kept(now.conversation, list(now.tokens), now.among_many, now.told, now.told_bytes, state=state)
         written = int(lib.llama_state_seq_get_data(self._context, as_bytes(kept.address), size, self._number))
         if written != size:
             state.close()

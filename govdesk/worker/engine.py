@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from llama_cpp import llama_cpp as lib
 
@@ -26,22 +27,21 @@ from govdesk.domain.frames import (
     Tune,
     Tuned,
 )
-from govdesk.worker import backends, devices, limits
+from govdesk.worker import backends, computing, devices, limits
+from govdesk.worker.aside import Sequence
 from govdesk.worker.decoding import Run, Watch, decode
 from govdesk.worker.draft_model import DraftModel, DraftModelError
 from govdesk.worker.drafters import ByLookup, ByModel, Drafter
 from govdesk.worker.pace import Pace
 from govdesk.worker.reading import Reader
 from govdesk.worker.sampling import GrammarRefusedError, sampler
-from govdesk.worker.sequences import Sequence, Sequences
+from govdesk.worker.sequences import Sequences
 from govdesk.worker.states import States
 from govdesk.worker.steps import DraftedSteps, Steps, Trials
-from govdesk.worker.template import ChatTemplate, TemplateFailedError
+from govdesk.worker.template import ChatTemplate, Part, TemplateFailedError
 from govdesk.worker.thinking import detect
 from govdesk.worker.tokens import Cancelled, Full, TokenizeFailedError, Vocabulary
 from govdesk.worker.tuning import measure
-
-_ERROR_SILENT = lib.llama_log_callback(lambda _level, _text, _data: None)
 
 AHEAD_BATCH_TOKENS = 128
 """Reading ahead looks for other orders between so many tokens, as well as inside."""
@@ -59,6 +59,14 @@ class LoadFailedError(Exception):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A history as the model reads it. `certain`: so many first tokens stay when its last text grows."""
+
+    tokens: tuple[int, ...]
+    certain: int
+
+
 class Engine:
     """A model and a context over it, from descriptors that nobody can change any more.
 
@@ -72,7 +80,7 @@ class Engine:
     """
 
     def __init__(self, descriptors: tuple[int, ...], order: LoadModel) -> None:
-        lib.llama_log_set(_ERROR_SILENT, ctypes.c_void_p(0))
+        computing.silence()
         try:
             self.processor = backends.load_cpu()
         except backends.BackendError as error:
@@ -98,10 +106,13 @@ class Engine:
         batch_threads = order.batch_threads or order.threads
         settings.n_threads, settings.n_threads_batch = order.threads, batch_threads
         settings.no_perf = True
+        settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # where the layers' devices can do it
         if order.kv == "q8_0":
             settings.type_k = settings.type_v = lib.GGML_TYPE_Q8_0
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks need it
-        self._context = lib.llama_init_from_model(self._model, settings)
+        with computing.hearing() as heard:
+            self._context = lib.llama_init_from_model(self._model, settings)
+        self._flash_attention = heard.flash_attention
         if not self._context:
             raise LoadFailedError("model.no-context")
         self._draft, self.draft_code = self._load_draft(descriptors[own:], order)
@@ -133,6 +144,8 @@ class Engine:
             context_tokens=self.context_tokens,
             template_sha384=self.template_sha384,
             processor=self.processor,
+            features=computing.features(),
+            flash_attention=self._flash_attention,
             draft=self.draft_code,
         )
 
@@ -180,7 +193,7 @@ class Engine:
                     context_tokens=self.context_tokens,
                     estimated=estimated,
                 )
-            case tokens:
+            case Prompt(tokens=tokens):
                 yield from self._run(order, tokens, cancelled)
 
     def read_ahead(self, order: ReadAhead, stop: Callable[[], bool]) -> Iterator[PromptProgress | ReadDone]:
@@ -197,15 +210,16 @@ class Engine:
                 code = "cancelled"
             case Full(tokens=count, estimated=estimated):
                 prompt, code = min(count, MAX_TOKENS), "context.full"
-            case whole:
-                tokens = whole[: self._certain(order.messages, whole)]
+            case Prompt(tokens=whole, certain=certain):
+                tokens = whole[:certain]
                 sequence = self._sequences.begin(order.conversation, tokens)
                 prompt, reused = len(whole), len(sequence.tokens)
                 watch = Watch(self._context, stop)
                 watch.switch(True)
+                between = self._paced(stop, run, spare=1)
                 try:
                     code = yield from self._reader.read(
-                        order.turn, sequence, tokens, run, stop, AHEAD_BATCH_TOKENS
+                        order.turn, sequence, tokens, run, between, AHEAD_BATCH_TOKENS
                     )
                 finally:
                     watch.switch(False)
@@ -218,16 +232,6 @@ class Engine:
             estimated=estimated,
         )
 
-    def _certain(self, untold: tuple[ChatMessage, ...], tokens: tuple[int, ...]) -> int:
-        """How many of a growing prompt's tokens will not change any more; at least one."""
-        parts = self._template.render(tuple((message.role, message.text) for message in untold))
-        last = max((at for at, part in enumerate(parts) if not part.special), default=-1)
-        tail = sum(
-            len(self._vocabulary.tokenize(part.text.encode("utf-8", "replace"), special=part.special))
-            for part in parts[last + 1 :]
-        )
-        return max(1, len(tokens) - tail - HELD_BACK_TOKENS)
-
     def count(self, order: CountTokens, cancelled: Callable[[], bool]) -> Counted:
         """Count a history as a prompt; nothing is computed with it."""
         match self._prompt(order.messages, cancelled):
@@ -237,13 +241,13 @@ class Engine:
                 return Counted(turn=order.turn, prompt_tokens=0, code="cancelled")
             case Full(tokens=count, estimated=estimated):
                 return Counted(turn=order.turn, prompt_tokens=min(count, MAX_TOKENS), estimated=estimated)
-            case tokens:
+            case Prompt(tokens=tokens):
                 return Counted(turn=order.turn, prompt_tokens=len(tokens))
 
     def _prompt(
         self, untold: tuple[ChatMessage, ...], cancelled: Callable[[], bool]
-    ) -> tuple[int, ...] | Full | Cancelled | str:
-        """The tokens of a history as a prompt, or why there are none (a code).
+    ) -> Prompt | Full | Cancelled | str:
+        """A history as a prompt, or why there is none (a code): whatever fails while it is made is a code.
 
         Args:
             untold: the history.
@@ -251,12 +255,27 @@ class Engine:
         """
         try:
             parts = self._template.render(tuple((message.role, message.text) for message in untold))
-            tokens = self._vocabulary.prompt(parts, cancelled)
+            found = self._vocabulary.prompt(parts, cancelled)
+            if isinstance(found, Full | Cancelled):
+                return found
+            return Prompt(found, self._certain(parts, found)) if found else "prompt.empty"
         except TemplateFailedError as error:
             return error.code
         except TokenizeFailedError:
             return "prompt.tokenize"
-        return tokens or "prompt.empty"
+
+    def _certain(self, parts: tuple[Part, ...], tokens: tuple[int, ...]) -> int:
+        """How many of a growing prompt's tokens will not change any more; at least one.
+
+        Raises:
+            TokenizeFailedError: the library refused what the template puts at the end.
+        """
+        last = max((at for at, part in enumerate(parts) if not part.special), default=-1)
+        tail = sum(
+            len(self._vocabulary.tokenize(part.text.encode("utf-8", "replace"), special=part.special))
+            for part in parts[last + 1 :]
+        )
+        return max(1, len(tokens) - tail - HELD_BACK_TOKENS)
 
     def _run(
         self, order: Generate, tokens: tuple[int, ...], cancelled: Callable[[], bool]
@@ -269,13 +288,7 @@ class Engine:
             return
         watch = Watch(self._context, cancelled)
         watch.switch(True)
-        self.pace.begin()
-
-        def between() -> bool:
-            self.pace.look()
-            run.spare(self.pace.threads, self.pace.most)
-            return cancelled()
-
+        between = self._paced(cancelled, run)
         try:
             chosen_by.know(tokens)
             sequence = self._sequences.begin(order.conversation, tokens, exact=order.temperature <= 0.0)
@@ -324,6 +337,23 @@ class Engine:
     def _drafters(self, sequence: Sequence) -> tuple[Drafter, ...]:
         by_lookup = ByLookup(sequence.tokens)
         return (by_lookup,) if self._draft is None else (by_lookup, ByModel(self._draft, sequence.tokens))
+
+    def _paced(self, stop: Callable[[], bool], run: Run, *, spare: int = 0) -> Callable[[], bool]:
+        """Work begins; what is asked between its parts: shall it stop? It looks at the machine as well.
+
+        Args:
+            stop: says so.
+            run: hears with how many threads.
+            spare: see `Pace.begin`.
+        """
+        self.pace.begin(spare)
+
+        def between() -> bool:
+            self.pace.look()
+            run.spare(self.pace.threads, self.pace.most)
+            return stop()
+
+        return between
 
     def _set_threads(self, decode_with: int, read_with: int) -> None:
         lib.llama_set_n_threads(self._context, decode_with, read_with)

@@ -43,6 +43,7 @@ class Pace:
         self._others = others or Others()
         self._most, self._most_batch = threads, batch_threads
         self._room: float = self._others.cpus
+        self._spare = 0
         self._quiet = 0
         self._next = 0.0
         self._looked = -FRESH_SECONDS
@@ -69,16 +70,18 @@ class Pace:
         """Tell the library once more: something else was tried meanwhile."""
         self._set(*self._now)
 
-    def begin(self) -> None:
+    def begin(self, spare: int = 0) -> None:
         """Work begins after a rest: what was found lately holds, else there is room until a look says not.
 
         What runs at this very moment says nothing: the session has just sent the order and still runs. With
         threads that spin for a bounded time, a quarter of a second of too many costs little.
+
+        Args:
+            spare: processors that this work leaves to others although there is room: nobody waits for it.
         """
         now = time.monotonic()
-        self._quiet = 0
-        if now - self._looked > FRESH_SECONDS:
-            self._apply(self._others.cpus)
+        self._quiet, self._spare = 0, spare
+        self._apply(self._room if now - self._looked <= FRESH_SECONDS else self._others.cpus)
         self._others.begin()
         self._next = now + LOOK_SECONDS
 
@@ -106,7 +109,8 @@ class Pace:
         """As many threads as there is room for. What was decided stays until the room has changed clearly."""
         fitting = max(1, round(room))
         self._room = float(fitting)
-        wanted = (min(self._most, fitting), min(self._most_batch, fitting))
+        taken = max(1, fitting - self._spare)
+        wanted = (min(self._most, taken), min(self._most_batch, taken))
         if wanted != self._now:
             self._now = wanted
             self._set(*wanted)

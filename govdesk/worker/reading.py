@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Generator
 
 from govdesk.domain.frames import PromptProgress
+from govdesk.worker.aside import Sequence
 from govdesk.worker.decoding import ABORTED, Run
-from govdesk.worker.sequences import MANY_TOKENS, OK, Sequence, Sequences, stretch
+from govdesk.worker.sequences import MANY_TOKENS, OK, Sequences, stretch
 
 PART_SECONDS = 1.5
 """About so long a part may take; a stop is heard inside it."""
@@ -73,6 +74,7 @@ class Reader:
             part = tokens[start : start + stretch(start, len(tokens), min(self._most, limit), limit)]
             last = start + len(part) == len(tokens)
             result = self._part(sequence, part, last=last)
+            self._sequences.was_told(sequence, whole=last)
             run.read_tokens += max(0, len(sequence.tokens) - start)
             if result == ABORTED or (result == OK and stop()):
                 return "cancelled"

@@ -20,11 +20,10 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 from collections.abc import Sequence as Tokens
-from dataclasses import dataclass, field
 
 from llama_cpp import llama_cpp as lib
 
-from govdesk.worker.aside import Aside, Kept, as_bytes
+from govdesk.worker.aside import Aside, Kept, Sequence, as_bytes
 
 MANY_TOKENS = 64
 """From so many tokens at once on the library computes them as in any larger batch (GGML_FA_TILE_Q)."""
@@ -33,16 +32,6 @@ _NUMBER = 0
 """The library's name for the one sequence."""
 _TO_THE_END = -1
 _STRETCH = 1024
-
-
-@dataclass(slots=True)
-class Sequence:
-    """What the context holds."""
-
-    conversation: str = ""
-    tokens: list[int] = field(default_factory=list)
-    among_many: int = 0
-    """So many of the first tokens were computed at least `MANY_TOKENS` at once."""
 
 
 class Batch:
@@ -108,7 +97,7 @@ class Sequences:
         """True where tokens can be taken away from the sequence's end."""
         return self._cuttable and self._first() == 0
 
-    def of(self, conversation: str) -> Sequence | Kept | None:
+    def of(self, conversation: str) -> Sequence | None:
         """What was read of a conversation."""
         if not conversation:
             return None
@@ -116,13 +105,51 @@ class Sequences:
             return self._now
         return self._aside.of(conversation)
 
-    def state_bytes(self, held: Sequence | Kept) -> int:
+    def state_bytes(self, held: Sequence) -> int:
         """The size of the library's state of it."""
         if isinstance(held, Kept):
             return len(held.state)
         return int(lib.llama_state_seq_get_size(self._context, _NUMBER))
 
-    def write_state(self, held: Sequence | Kept, address: int, size: int) -> bool:
+    def told_bytes(self, held: Sequence) -> int:
+        """The size of the library's state of what stood in a prompt; 0: it cannot be had alone."""
+        if held.told == len(held.tokens):
+            return self.state_bytes(held)
+        if not held.told or (held is self._now and not self.can_cut(held)):
+            return 0
+        return held.told_bytes
+
+    @contextlib.contextmanager
+    def told_alone(self, conversation: str) -> Iterator[Sequence | None]:
+        """What stood in a conversation's last prompt, and nothing that the model made after it.
+
+        What the model made is cut off, and brought back afterwards where there is memory to set it aside.
+        None where it cannot be had: a memory that cannot be cut, or no room.
+        """
+        held = self.of(conversation)
+        if held is None or held.told == len(held.tokens):
+            yield held
+            return
+        if not self.told_bytes(held):
+            yield None
+            return
+        kept = held if isinstance(held, Kept) else None
+        before = self._set_aside(kept)
+        if kept is not None:
+            if self._now.tokens and before is None:
+                yield None
+                return
+            self._bring(kept)
+        try:
+            yield self._now if self.cut(self._now, held.told) else None
+        finally:
+            if before is not None:
+                self._bring(before)
+                self._aside.drop(before)
+            elif kept is not None:
+                self.clear()
+
+    def write_state(self, held: Sequence, address: int, size: int) -> bool:
         """Copy the library's state of it, of exactly this size, to an address."""
         if isinstance(held, Kept):
             if len(held.state) == size:
@@ -137,7 +164,7 @@ class Sequences:
         self._leave(conversation)
         self.clear()
         taken = int(lib.llama_state_seq_set_data(self._context, as_bytes(address), size, _NUMBER))
-        return taken == size and self._hold(conversation, tokens, among_many)
+        return taken == size and self._hold(Sequence(conversation, list(tokens), among_many, len(tokens)))
 
     @contextlib.contextmanager
     def emptied(self) -> Iterator[Sequence | None]:
@@ -167,8 +194,8 @@ class Sequences:
         """
         most = list(prompt[: max(0, len(prompt) - (MANY_TOKENS if exact else 1))])
         prefix = 0
-        source: Sequence | Kept = self._now
-        held: tuple[Sequence | Kept, ...] = (self._now, *self._aside.all)
+        source: Sequence = self._now
+        held: tuple[Sequence, ...] = (self._now, *self._aside.all)
         for one in held:
             shared = common(one.tokens, most)
             shared = min(shared, one.among_many) if exact else shared
@@ -180,7 +207,7 @@ class Sequences:
         self.cut(self._now, prefix)
         if (own := self._aside.of(conversation)) is not None:
             self._aside.drop(own)  # what the context holds goes on from here
-        self._now.conversation = conversation
+        self._now.conversation, self._now.told = conversation, len(self._now.tokens)
         return self._now
 
     def read(self, sequence: Sequence, tokens: Tokens[int], *, logits: bool) -> int:
@@ -193,6 +220,12 @@ class Sequences:
         if result == OK and len(tokens) >= MANY_TOKENS and sequence.among_many == start:
             sequence.among_many = start + len(tokens)
         return result
+
+    def was_told(self, sequence: Sequence, *, whole: bool) -> None:
+        """All that the sequence holds stood in a prompt; `whole`: that was its end, the model goes on."""
+        sequence.told = len(sequence.tokens)
+        if whole:
+            sequence.told_bytes = self.state_bytes(sequence) if self.can_cut(sequence) else 0
 
     def decode(self, sequence: Sequence, tokens: Tokens[int], batch: lib.llama_batch) -> int:
         """The same for a batch that was filled already."""
@@ -253,28 +286,33 @@ class Sequences:
         now = self._now
         if not now.tokens:
             return None
-        return self._aside.keep(now.conversation, now.tokens, now.among_many, needed)
+        kept = self._aside.keep(now, needed)
+        if kept is not None and not self.can_cut(now):
+            kept.told_bytes = 0
+        return kept
 
     def _bring(self, kept: Kept) -> None:
         """Put what was set aside into the context; what that holds is lost."""
         self.clear()
         size = len(kept.state)
         taken = int(lib.llama_state_seq_set_data(self._context, as_bytes(kept.address), size, _NUMBER))
-        if taken != size or not self._hold(kept.conversation, kept.tokens, kept.among_many):
+        if taken != size or not self._hold(kept):
             self.clear()
 
-    def _hold(self, conversation: str, tokens: Tokens[int], among_many: int) -> bool:
+    def _hold(self, held: Sequence) -> bool:
         """A state was put in by the library: hold it for read when it ends where its tokens say."""
-        if self._end() != len(tokens):
+        if self._end() != len(held.tokens):
             self.clear()
             return False
-        self._now.tokens[:] = tokens
-        self._now.among_many, self._now.conversation = among_many, conversation
+        now = self._now
+        now.conversation, now.tokens[:] = held.conversation, held.tokens
+        now.among_many, now.told, now.told_bytes = held.among_many, held.told, held.told_bytes
         return True
 
     def _shorten(self, length: int) -> None:
-        del self._now.tokens[length:]
-        self._now.among_many = min(self._now.among_many, length)
+        now = self._now
+        del now.tokens[length:]
+        now.among_many, now.told = min(now.among_many, length), min(now.told, length)
 
     def _end(self) -> int:
         return int(lib.llama_memory_seq_pos_max(self._memory, _NUMBER)) + 1

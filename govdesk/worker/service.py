@@ -32,7 +32,9 @@ from govdesk.worker import backends, devices
 from govdesk.worker.engine import Engine, LoadFailedError
 
 MAX_WAITING = 16
-"""More orders than the other side ever sends ahead."""
+"""More orders than the other side ever sends ahead: it waits for the answer to each but `ForgetState`."""
+MAX_FORGOTTEN = 4096
+"""More conversations than anybody deletes while one answer is made."""
 
 
 class Service:
@@ -51,6 +53,8 @@ class Service:
         self._engine: Engine | None = None
         self._waiting: deque[tuple[ToWorker, list[int]]] = deque()
         """Orders that came while another was carried out."""
+        self._forgotten: set[str] = set()
+        """Conversations to be forgotten before the next order."""
         self._cancelled: set[str] = set()
         """Turns among those that are not to be begun any more."""
         self._ending = False
@@ -68,6 +72,7 @@ class Service:
                 if not self._take(frame, descriptors):
                     return 1
                 close_all(descriptors)
+                self._forget()
         except (FrameError, BrokenPipeError):
             return 1
         except MemoryError:  # what is half done in the library cannot be undone: a fresh worker is better
@@ -122,6 +127,27 @@ class Service:
                 return False
         return True
 
+    def _set_aside(self, frame: ToWorker, descriptors: list[int]) -> bool:
+        """Do an order afterwards; False for more than anybody sends.
+
+        Deletions come in any number, and each may be told more than once. They are kept by name and done
+        first; but where an order for the same conversation waits, after that.
+        """
+        if isinstance(frame, ForgetState) and not descriptors:
+            name = frame.conversation
+            same = [order for order, _ in self._waiting if getattr(order, "conversation", None) == name]
+            if not same:
+                self._forgotten.add(name)
+                return len(self._forgotten) <= MAX_FORGOTTEN
+            if same[-1] == frame:
+                return True
+        self._waiting.append((frame, descriptors))
+        return len(self._waiting) <= MAX_WAITING
+
+    def _forget(self) -> None:
+        while self._forgotten and self._engine is not None:
+            self._engine.states.forget(self._forgotten.pop())
+
     def _devices(self, *, compute: bool) -> Devices:
         try:
             backends.load_cpu()
@@ -155,10 +181,9 @@ class Service:
                         if any(getattr(order, "turn", None) == cancelled for order, _ in self._waiting):
                             self._cancelled.add(cancelled)
                         close_all(descriptors)
-                    case order:
-                        self._waiting.append(order)
+                    case (order, descriptors):
                         stopped = yields
-                        if len(self._waiting) > MAX_WAITING:
+                        if not self._set_aside(order, descriptors):
                             self._broken = self._ending = stopped = True
             return stopped
 

@@ -4,6 +4,9 @@ The bytes are a small header of ours (format, numbers of tokens, the tokens), an
 one sequence. Nothing in them is believed when they come back: format, lengths, each token and the library's
 own result are checked, and a state that is odd in anything is refused whole.
 
+They hold what stood in a prompt, and nothing that the model made after it: what may be shown and kept of an
+answer is judged on the other side, and comes back in the next prompt.
+
 The worker never holds a key: bytes leave and enter by descriptor, and what seals them is the other side.
 """
 
@@ -18,8 +21,8 @@ from collections.abc import Iterator
 
 from govdesk.domain.frames import StateRestored, StateSize, StateWritten
 from govdesk.domain.prompt_state import HEADER, MAGIC, TOKEN_BYTES, VERSION, head_bytes
-from govdesk.worker.aside import Kept
-from govdesk.worker.sequences import Sequence, Sequences
+from govdesk.worker.aside import Sequence
+from govdesk.worker.sequences import Sequences
 
 _FAILED = ctypes.c_void_p(-1).value
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,17 +48,19 @@ class States:
         self._context_tokens = context_tokens
 
     def size(self, conversation: str) -> StateSize:
-        """How much was read of a conversation, and the bytes its state takes."""
+        """How much was read of a conversation's prompt, and the size of its state; 0: not to be had."""
         held = self._sequences.of(conversation)
-        if held is None:
+        state = self._sequences.told_bytes(held) if held is not None else 0
+        if held is None or not state:
             return StateSize(conversation=conversation, tokens=0, state_bytes=0)
-        return StateSize(conversation=conversation, tokens=len(held.tokens), state_bytes=self._bytes(held))
+        total = head_bytes(held.told) + state
+        return StateSize(conversation=conversation, tokens=held.told, state_bytes=total)
 
     def write(self, conversation: str, descriptor: int) -> StateWritten:
-        """Write what was read of a conversation into a memfd of exactly its size; else nothing."""
-        held, written = self._sequences.of(conversation), 0
-        if held is not None:
-            with contextlib.suppress(OSError):
+        """Write what was read of a conversation's prompt into a memfd of exactly its size; else nothing."""
+        written = 0
+        with self._sequences.told_alone(conversation) as held, contextlib.suppress(OSError):
+            if held is not None:
                 written = self._write(held, descriptor)
         return StateWritten(conversation=conversation, state_bytes=written)
 
@@ -72,11 +77,9 @@ class States:
         """Drop what was read of a conversation."""
         self._sequences.forget(conversation)
 
-    def _bytes(self, held: Sequence | Kept) -> int:
-        return head_bytes(len(held.tokens)) + self._sequences.state_bytes(held)
-
-    def _write(self, held: Sequence | Kept, descriptor: int) -> int:
-        total, head = self._bytes(held), head_bytes(len(held.tokens))
+    def _write(self, held: Sequence, descriptor: int) -> int:
+        head = head_bytes(len(held.tokens))
+        total = head + self._sequences.state_bytes(held)
         if os.fstat(descriptor).st_size != total:
             return 0
         with _mapped(descriptor, total, writable=True) as address:
@@ -105,7 +108,7 @@ class States:
         return int(count)
 
 
-def _head(held: Sequence | Kept) -> bytes:
+def _head(held: Sequence) -> bytes:
     tokens = held.tokens
     return HEADER.pack(MAGIC, VERSION, len(tokens), held.among_many) + array.array("i", tokens).tobytes()
 

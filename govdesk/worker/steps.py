@@ -21,8 +21,9 @@ from collections.abc import Callable
 
 from llama_cpp import llama_cpp as lib
 
+from govdesk.worker.aside import Sequence
 from govdesk.worker.drafters import LEAST, Drafter
-from govdesk.worker.sequences import OK, Batch, Sequence, Sequences
+from govdesk.worker.sequences import OK, Batch, Sequences
 
 DRAFTED = (16, 8, LEAST)
 """So many tokens at once. With more (64) the library computes attention in another way again."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from govdesk.domain.frames import Timing, Tune, Tuned
 from govdesk.process.others import Others
+from govdesk.worker.aside import Sequence
 from govdesk.worker.decoding import Watch
-from govdesk.worker.sequences import MANY_TOKENS, OK, Sequence, Sequences
+from govdesk.worker.sequences import MANY_TOKENS, OK, Sequences
 
 MAX_CANDIDATES = 16
 MAX_MILLISECONDS = 30_000

@@ -405,7 +405,10 @@ def draw(folder: Path, scheme: str, scale: str) -> None:
     until(lambda: not work.models.working and window.tasks.running == 0)
     save(window, "models-refused")
     for name, dialog in (
-        ("dialog-import", model_dialogs.ImportDialog(made.policy, "", window)),
+        (
+            "dialog-import",
+            model_dialogs.ImportDialog(made.policy, made.models.look_into, window.tasks, "", window),
+        ),
         (
             "dialog-remove-model",
             model_dialogs.confirm_remove(made.policy, model_line(title="Llama 3.3 70B Instruct"), window),

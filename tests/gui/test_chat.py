@@ -6,9 +6,9 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QProgressBar, QTableView
 
-from govdesk.domain.ids import TurnId
+from govdesk.domain.ids import ModelDigest, TurnId
 from govdesk.domain.redaction import Operator
-from govdesk.domain.turn import Length, Message, Outcome, Reading, Role
+from govdesk.domain.turn import Length, Message, ModelInfo, Outcome, Reading, Role
 from govdesk.errors import AuditClosedError, ModelError, WorkerError
 from govdesk.gui.dialogs import MarkedDialog
 from govdesk.gui.estimate import estimated_tokens
@@ -279,6 +279,16 @@ def test_a_model_that_does_not_load_is_explained_and_can_be_tried_again(qtbot, e
     qtbot.waitUntil(lambda: window.tasks.running == 0)
     assert work.model_words.text().startswith("SmolLM2")
     assert not work.model_again.isVisible()
+
+
+def test_the_header_names_the_model_that_answered(qtbot, enter, ask, desk):
+    """A worker that was started again may have loaded another one."""
+    window = enter(desk)
+    other = ModelInfo("Another model", ModelDigest("cd" * 48), 4096)
+    desk.chat.script = Script(model=other)
+    ask(window, "Hello.")
+    assert window.workspace.model_words.text() == "Another model"
+    assert other.digest in window.workspace.model_words.toolTip()
 
 
 def test_an_answer_goes_on_while_another_conversation_is_open(qtbot, enter, ask, desk):

@@ -67,7 +67,7 @@ def test_the_details_have_licence_origin_marking_digest_and_template(qtbot, open
         "Hugging Face",
         "UNCLASSIFIED",
         "bfbfbfbfbfbfbfbf",
-        "as it was signed",
+        "as signed",
         "{% for",
     ):
         assert words in shown
@@ -218,7 +218,7 @@ def test_by_keyboard_and_with_names(qtbot, opened, desk):
     qtbot.keyClick(window.workspace.page.composer.box, Qt.Key.Key_O, Qt.KeyboardModifier.ControlModifier)
     assert window.workspace.showing_models
     assert window.workspace.title.text() == "Models"
-    dialog = ImportDialog(desk.policy, "", window)
+    dialog = ImportDialog(desk.policy, desk.models.look_into, window.tasks, "", window)
     all_named(dialog)
     dialog.deleteLater()
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from govdesk.domain.frames import Devices, GpuBackend, ListDevices, WorkerHello
-from govdesk.domain.ids import TurnId
+from govdesk.domain.frames import Device, Devices, GpuBackend, ListDevices, WorkerHello
+from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.policy import GpuRule
-from govdesk.domain.record import Event
+from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Role, Sampling
-from govdesk.inference import graphics_words
+from govdesk.inference import graphics_words, placement
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.graphics_look import Look, look
+from govdesk.inference.placement import Placement, Share, Sizes
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox import selftest
 from tests.integration import test_worker
@@ -86,6 +87,46 @@ def test_a_whole_model_answers_from_the_device(broker: DirectBroker, tmp_path: P
         supervisor.stop()
     loads = [entry.fields for entry in records if entry.event is Event.MODEL_LOAD]
     assert loads[-1]["layers"] == {"Vulkan0": placed.layers + 1}
+
+
+def test_a_model_split_over_two_devices_answers_as_on_one(
+    broker: DirectBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The software device twice: the library takes it for two, each with layers of its own."""
+    broker.environment["GGML_VK_VISIBLE_DEVICES"] = "0,0"
+    history = ((Role.USER, "Say hello."),)
+
+    def halves(needs: Sizes, found: Sequence[Device]) -> Placement:
+        first, second = found
+        layers = len(needs.layers)
+        return Placement((Share(first, 12), Share(second, layers + 1 - 12)), layers, needs.total)
+
+    def answer(split: bool) -> tuple[str, dict[str, int]]:
+        graphics, records = Graphics(GpuRule.VULKAN, tmp_path / "graphics.json", software), []
+
+        def record(entry: Entry) -> RecordSeq:
+            records.append(entry)
+            return RecordSeq(len(records))
+
+        supervisor = Supervisor(
+            broker, test_worker._model, record, selftest.require_closed, graphics=graphics
+        )
+        with monkeypatch.context() as patched:
+            if split:
+                patched.setattr(placement, "place", halves)
+            try:
+                pieces = list(supervisor.answer(TurnId("t"), history, EXACT))
+            finally:
+                supervisor.stop()
+        layers = [entry.fields for entry in records if entry.event is Event.MODEL_LOAD][-1]["layers"]
+        return "".join(getattr(piece, "untrusted_text", "") for piece in pieces), layers
+
+    text, layers = answer(split=True)
+    assert layers == {"Vulkan0": 12, "Vulkan1": 19}
+    whole, layers = answer(split=False)
+    assert list(layers.values()) == [31], "what fits one device is not split"
+    assert whole == text
+    assert text.strip()
 
 
 def test_a_worker_without_the_backend_in_its_order_has_no_device(broker: DirectBroker) -> None:

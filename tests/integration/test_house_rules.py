@@ -84,7 +84,7 @@ _BANNED_AT_LEAST = frozenset(
 )
 
 DOMAIN_IMPORTS = frozenset(
-    "__future__ collections dataclasses datetime decimal enum fractions functools itertools math msgspec operator re "
+    "__future__ collections dataclasses datetime decimal difflib enum fractions functools itertools math msgspec operator re "
     "string types typing unicodedata".split()
 )
 """All that `domain` may import, beside itself and `govdesk.errors`."""

@@ -35,7 +35,7 @@ def test_from_the_medium_to_an_answer(tmp_path: Path, files: tuple[bytes, ...], 
     with Package(medium.folder, (PUBLIC,)) as package:
         variants = here.importable(package)
         import_package(package, here.own, variants, lambda _: None, lambda: False)
-        here.accept(package.manifest, variants)
+        here.accept(package.manifest)
     entries: list[Entry] = []
 
     def record(entry: Entry) -> RecordSeq:

@@ -28,7 +28,7 @@ def bring(medium: Medium, here: Shelf) -> None:
     with Package(medium.folder, (PUBLIC,)) as package:
         variants = here.importable(package)
         importing.import_package(package, here.own, variants, lambda _: None, lambda: False)
-        here.accept(package.manifest, variants)
+        here.accept(package.manifest)
 
 
 def killed_at(step: int, act: Callable[[], None]) -> bool:

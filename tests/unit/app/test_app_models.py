@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from govdesk import config
 from govdesk.app import models
 from govdesk.app.preferences import Preferences
 from govdesk.app.rules import load_policy
+from govdesk.audit import record
 from govdesk.config import Profile
 from govdesk.domain.frames import LoadModel, Timing, Tuned
 from govdesk.domain.ids import ModelDigest, RecordSeq
-from govdesk.domain.models import Checked, Which
+from govdesk.domain.models import Answers, Checked, Which
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import AuditClosedError, GovDeskError, ModelError, UsageError
@@ -22,7 +24,7 @@ from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.machine_memory import MachineMemory
 from govdesk.inference.tuning import Tunings
 from govdesk.inference.worker_line import LoadedModel
-from tests.packages import Medium, one
+from tests.packages import Medium, one, split
 from tests.worker_memory import facts_of
 
 DEVELOPMENT = (config.CHECKOUT / "installer" / "development" / "signing.key").read_text()
@@ -36,6 +38,7 @@ class Log:
     def append(self, entry: Entry) -> RecordSeq:
         if self.closed:
             raise AuditClosedError("closed")
+        record.check(entry)
         self.entries.append(entry)
         return RecordSeq(len(self.entries))
 
@@ -84,6 +87,8 @@ def test_an_import_has_two_records_and_says_whether_policy_approves(bench: Bench
         "bytes": len(bench.medium.variants["F16"][0]),
         "variants": 1,
         "approved": False,
+        "digest.1": bench.medium.digest(),
+        "approved_digests": {"1": 0},
     }
     assert [line.state.value for line in done.lines] == ["not approved by policy"]
 
@@ -280,3 +285,36 @@ def test_half_the_memory_is_offered_only_where_the_model_that_answers_can(
     now = bench.models.context_memory()
     assert (now.halved, now.possible) == (True, False)
     assert now.words.endswith("which this model cannot: whole")
+
+
+def test_each_digest_that_comes_is_on_record_with_its_approval(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.medium.variants = {"F16": one(1), "BF16": one(2), "F32": split(2)}
+    bench.medium.write()
+    bench.medium.file("BF16").unlink()
+    policy = bench.policy
+    approving = structs.replace(policy.policy.models, approved=(bench.medium.digest("F32"),))
+    bench.policy = structs.replace(policy, policy=structs.replace(policy.policy, models=approving))
+    bench.shelf = models.shelf(bench.profile, bench.policy)
+    bench.models = models.RecordedModels(
+        bench.shelf, bench.log, bench.policy, lambda: "ab" * 48, bench.preferences
+    )  # type: ignore[arg-type]
+    done = bench.models.import_model(str(bench.medium.folder), lambda _: None, lambda: False)
+    for entry in bench.log.entries:
+        assert entry.fields["digest.1"] == bench.medium.digest("F16")
+        assert entry.fields["digest.2"] == bench.medium.digest("F32")
+        assert entry.fields["approved_digests"] == {"1": 0, "2": 1}
+        assert "digest.3" not in entry.fields
+    assert {line.quantization: line.answers for line in done.lines} == {
+        "F16": Answers.NO,
+        "F32": Answers.NEXT,
+    }
+    assert {x.answers for x in bench.models.models().models if x.chosen} == {Answers.NEXT}
+    assert bench.models.model_details(Which("tiny")).line.answers is Answers.NEXT
+
+
+def test_a_record_has_room_for_as_many_formats_as_a_manifest_may_have(bench: Bench) -> None:
+    bench.medium.variants = {f"Q{number}": one(number) for number in range(16)}
+    bench.medium.write()
+    bench.bring()
+    assert len([name for name in bench.log.entries[-1].fields if name.startswith("digest.")]) == 16

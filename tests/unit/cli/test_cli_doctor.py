@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +12,19 @@ import pytest
 
 from govdesk.cli import doctor
 from govdesk.config import Profile
-from govdesk.domain.frames import Timing, Tuned
+from govdesk.domain.frames import Device, DeviceKind, Devices, LoadModel, Probe, Timing, Tuned
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.inference import Finding
+from govdesk.domain.policy import GpuRule, PolicySource
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
-from govdesk.inference import library
+from govdesk.inference import computing, gguf, graphics_words, library
+from govdesk.inference.computing import Computing
+from govdesk.inference.graphics import Graphics
+from govdesk.inference.graphics_look import Look
 from govdesk.inference.processor import Processor
 from govdesk.inference.tuning import Tunings
+from tests.tiny_models import tiny_bytes
 
 MACHINE = Processor("A Processor", 16, 8, 6, 6, 4.5, "ab" * 48)
 MODEL = ModelDigest("cd" * 48)
@@ -27,11 +34,23 @@ MODEL = ModelDigest("cd" * 48)
 class Desk:
     profile: Profile
     fails: bool = False
+    graphics: Graphics = field(default_factory=Graphics)
 
     def model(self) -> ModelInfo:
         if self.fails:
             raise ModelError("There is none.")
         return ModelInfo("m", MODEL, 64)
+
+    def computing_findings(self) -> tuple[Finding, ...]:
+        return computing.findings(Computing("zen4", ("AVX2", "FMA"), "on"))
+
+    def graphics_findings(self) -> tuple[Finding, ...]:
+        return graphics_words.findings(self.graphics)
+
+    runs_on = "the processor"
+    probes: tuple[Probe, ...] = ()
+    policy_problem = ""
+    policy = SimpleNamespace(source=PolicySource.SITE, stamp="a policy", warning="")
 
 
 class Others:
@@ -107,3 +126,90 @@ def test_each_finding_is_a_check_that_stops_nothing() -> None:
         ("gpu.device", False, "no graphics device for Vulkan", "Look at it."),
     ]
     assert {check.severity for check in checks} == {"cat3"}
+
+
+# ── the whole report, as people and fleets read it ───────────────────────────
+
+
+def _report(desk: Desk, capsys: pytest.CaptureFixture[str], *, as_json: bool) -> str:
+    doctor.run(argparse.Namespace(json=as_json), desk)  # type: ignore[arg-type]
+    return capsys.readouterr().out
+
+
+def test_the_library_and_flash_attention_stand_in_both_reports(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads(_report(desk, capsys, as_json=True))
+    assert found["schema"] == 1
+    checks = {check["id"]: check for check in found["checks"]}
+    variant = "llama.cpp's variant zen4, the fastest that this processor can run; uses AVX2, FMA"
+    assert checks["compute.library"] == {
+        "id": "compute.library", "ok": True, "severity": "cat3", "found": variant, "advice": ""
+    }  # fmt: skip
+    assert checks["compute.attention"]["found"] == "flash attention is used"
+    lines = _report(desk, capsys, as_json=False).splitlines()
+    assert f"ok    {'compute.library':32}  {variant}" in lines
+    assert f"ok    {'compute.attention':32}  flash attention is used" in lines
+
+
+def _two_cards(tmp_path: Path, code: str = "") -> Graphics:
+    """A model over two cards, which then failed if `code` says so."""
+    node = (Path("/dev/nvidia0"),)
+    graphics = Graphics(
+        GpuRule.CUDA, None, lambda name: Look(name, True, node, node, (Path("libcuda.so.1"),), "s")
+    )
+    mib = 1024 * 1024
+    cards = tuple(
+        Device(name=f"CUDA{at}", title=f"Card {at}", kind=DeviceKind.GPU, backend="CUDA",
+               memory_bytes=4096 * mib, free_bytes=free * mib)
+        for at, free in enumerate((3072, 1500))
+    )  # fmt: skip
+    assert graphics.choose(lambda _: Devices(devices=cards)) == "cuda"
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_bytes("llama-spm"))
+    with path.open("rb") as file:
+        facts = gguf.examine((file.fileno(),), "tiny")
+    graphics.place("cuda", Devices(devices=cards), facts, LoadModel(context_tokens=64, threads=1))
+    if code:
+        graphics.failed("cuda", code)
+    return graphics
+
+
+CARDS = "Card 0: 3,072 MiB free, Card 1: 1,500 MiB free; the whole model takes "
+MEMORY = {
+    "": (True, "layers are on it", ""),
+    "model.no-context": (
+        False,
+        "layers were to be on it, and did not leave room enough",
+        "Choose a smaller model, or close what else uses the card.",
+    ),
+}
+
+
+@pytest.mark.parametrize("code", MEMORY)
+def test_cards_stand_in_both_reports_with_their_free_memory(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    ok, end, advice = MEMORY[code]
+    desk.graphics = _two_cards(tmp_path, code)
+    checks = {check["id"]: check for check in json.loads(_report(desk, capsys, as_json=True))["checks"]}
+    memory = checks["gpu.memory"]
+    assert memory["ok"] is ok
+    assert memory["found"].startswith(CARDS)
+    assert memory["found"].endswith(end)
+    assert memory["advice"] == advice
+    assert memory["severity"] == "cat3"
+    lines = _report(desk, capsys, as_json=False).splitlines()
+    at = lines.index(f"{'ok  ' if ok else 'note'}  {'gpu.memory':32}  {memory['found']}")
+    if advice:
+        assert lines[at + 1].strip() == advice
+
+
+@pytest.mark.parametrize("code", ["worker.instruction", "template.syntax", "model.refused", "worker.memory"])
+def test_no_way_that_a_card_fails_ends_the_report(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    desk.graphics = _two_cards(tmp_path, code)
+    assert "GovDesk can run here." in _report(desk, capsys, as_json=False)
+    last = json.loads(_report(desk, capsys, as_json=True))["checks"]
+    assert [check["ok"] for check in last if check["id"].startswith("gpu.")][-1] is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,9 @@ import msgspec
 import pytest
 
 from govdesk.domain.frames import (
+    WORKER_OUT_OF_MEMORY,
+    AnswerPiece,
+    Cancel,
     Device,
     DeviceKind,
     Devices,
@@ -20,16 +24,19 @@ from govdesk.domain.frames import (
     Probe,
     WorkerEnded,
 )
+from govdesk.domain.ids import TurnId
+from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.policy import GpuRule
 from govdesk.domain.record import Event
-from govdesk.errors import WallError
+from govdesk.domain.turn import Reading
+from govdesk.errors import WallError, WorkerError
 from govdesk.inference import failures, graphics_look, graphics_words, patience, words
 from govdesk.inference.graphics import MAX_KEPT_BYTES, Graphics
 from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.supervisor import Supervisor
 from govdesk.sandbox.graphics import Opening
-from tests.unit.inference.test_inference_supervisor import Line, _require_closed
-from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, good
+from tests.unit.inference.test_inference_supervisor import HISTORY, LIMIT, Line, _require_closed
+from tests.unit.inference.workers import PROBES, TEMPLATE, Worker, done, good
 
 GIB = 1024**3
 NODE = Path("/dev/dri/renderD128")
@@ -459,7 +466,7 @@ def refuses(code: str) -> Callable[[Worker], None]:
 
 REFUSALS = {
     "model.refused": ("model.refused", "gpu.load", "did not load with Vulkan"),
-    "gpu.no-device": ("model.refused", "gpu.load", "did not load with Vulkan"),
+    "gpu.no-device": ("gpu.no-device", "gpu.load", "did not load with Vulkan"),
     "template.syntax": ("template.syntax", "gpu.load", "did not load with Vulkan"),
     "model.no-context": ("model.no-context", "gpu.memory", "A card: 1,024 MiB free; the whole model takes"),
 }
@@ -539,4 +546,134 @@ def test_a_default_supervisor_uses_no_card(tmp_path: Path) -> None:
     made.supervisor.model()
     assert made.broker.gpus == [""]
     assert ids(made.supervisor.graphics) == [("gpu.policy", False)]
+    made.supervisor.stop()
+
+
+# ── a card that fails while it answers ───────────────────────────────────────
+
+
+def answering(then: Callable[[Worker, str], None]) -> Callable[[Worker], None]:
+    """A worker on a card that loads, answers a piece and then does this."""
+
+    def script(worker: Worker) -> None:
+        worker.hello()
+        worker.channel.receive(10)
+        worker.send(Devices(devices=(CARD,)))
+        worker.load()
+        turn = worker.next_order().turn
+        worker.read(turn)
+        worker.send(AnswerPiece(turn=turn, text="Well", tokens=1))
+        then(worker, turn)
+
+    return script
+
+
+def falls_silent(worker: Worker, _turn: str) -> None:
+    worker.until_closed()
+
+
+def ends(_worker: Worker, _turn: str) -> None:
+    pass
+
+
+def says_nonsense(worker: Worker, _turn: str) -> None:
+    worker.send(Devices(devices=()))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize(
+    ("then", "end", "code"),
+    [
+        (ends, WorkerEnded(exit_code=0, signal=11), "worker.crashed"),
+        (ends, WorkerEnded(exit_code=0, signal=9), "worker.killed"),
+        (ends, WorkerEnded(exit_code=0, signal=31), "worker.walls"),
+        (falls_silent, None, "worker.hung"),
+        (says_nonsense, None, "worker.garbage"),
+    ],
+)
+def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
+    line, monkeypatch, then: Callable[[Worker, str], None], end: WorkerEnded | None, code: str
+) -> None:
+    made = line(devices(CARD), answering(then), good, good)
+    made.supervisor.model()
+    made.broker.ends = [end]
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 0.3)
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == code
+    assert "From the next question on the processor is used" in caught.value.todo
+    assert ("security officer" in caught.value.todo) == (code == "worker.walls")
+    [failure] = [entry.fields for entry in made.records if entry.event is Event.WORKER_FAILURE]
+    assert (failure["code"], failure["backend"]) == (code, "vulkan")
+    assert made.supervisor.graphics.used is None
+    assert isinstance(made.ask()[-1], Stopped)
+    made.supervisor.stop()
+    assert isinstance(made.ask()[-1], Stopped)
+    assert made.broker.gpus == ["vulkan", "vulkan", "", ""], "for the whole session"
+    assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
+
+
+def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
+    made = line(devices(CARD), answering(falls_silent), answering(ends), answering(falls_silent))
+    events = made.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
+    assert [type(next(events)) for _ in range(3)] == [Reading, Reading, Piece]
+    events.close()  # the person closes the window
+    made.broker.ends = [WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.memory"
+    assert "graphics card" not in caught.value.explain()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"] * 4
+    made.supervisor.stop()
+
+
+def test_on_the_processor_a_failure_says_nothing_about_a_card(line) -> None:
+    def dies_answering(worker: Worker) -> None:
+        worker.read(worker.order().turn)
+
+    made = line(devices(), dies_answering)
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert "graphics card" not in caught.value.explain()
+    assert made.supervisor.graphics.code("vulkan") == "gpu.probe"
+
+
+def slow_to_stop(worker: Worker, turn: str) -> None:
+    received = worker.channel.receive(10)
+    assert received is not None and isinstance(received[0], Cancel)
+    time.sleep(0.5)
+    worker.send(done(turn, reason="cancelled"))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize("on_card", [True, False])
+def test_a_card_has_longer_to_hear_a_stop(line, monkeypatch, on_card: bool) -> None:
+    """Nothing is heard there inside a part."""
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 0.1)
+
+    def on_processor(worker: Worker) -> None:
+        turn = worker.order().turn
+        worker.read(turn)
+        worker.send(AnswerPiece(turn=turn, text="Well", tokens=1))
+        slow_to_stop(worker, turn)
+
+    made = line(devices(CARD), answering(slow_to_stop)) if on_card else line(devices(), on_processor)
+
+    def stop_at_once() -> list[object]:
+        events: list[object] = []
+        for event in made.supervisor.answer(TurnId("t"), HISTORY, LIMIT):
+            events.append(event)
+            if isinstance(event, Piece):
+                made.supervisor.cancel()
+        return events
+
+    if on_card:
+        last = stop_at_once()[-1]
+        assert isinstance(last, Stopped) and last.reason == "cancelled"
+        assert made.supervisor.graphics.used is not None
+    else:
+        with pytest.raises(WorkerError) as caught:
+            stop_at_once()
+        assert caught.value.code == "worker.hung"
     made.supervisor.stop()

@@ -11,7 +11,7 @@ import pytest
 
 from govdesk.domain.models import ImportProgress, ModelState, Which
 from govdesk.errors import DiskFullError, GovDeskError, UnreadableError, UsageError
-from govdesk.inference import importing, installed, staging
+from govdesk.inference import importing, installed, media, staging
 from govdesk.inference.importing import ImportStopped, import_package
 from govdesk.inference.media import MAX_ENTRIES, Package
 from govdesk.inference.shelf import Shelf
@@ -46,7 +46,7 @@ def bring(
     with Package(medium.folder, TRUST) as package:
         variants = here.importable(package, quantization)
         copied = import_package(package, here.own, variants, watch, stopped)
-        here.accept(package.manifest, variants)
+        here.accept(package.manifest)
         return copied
 
 
@@ -380,3 +380,40 @@ def test_verifying_finds_the_one_bit(medium: Medium, own: Path) -> None:
     assert isinstance(refused(lambda: here.verify(Which("none"), lambda _: None, lambda: False)), UsageError)
     file.write_bytes(content[:-1])
     assert here.models().models[0].state is ModelState.DAMAGED
+
+
+class TestLookingAround:
+    def test_folders_and_manifests_by_name(self, medium: Medium) -> None:
+        (medium.folder / "more").mkdir()
+        (medium.folder / ".Trash-1000").mkdir()
+        place = media.look_into(str(medium.folder))
+        assert (place.folder, place.parent) == (str(medium.folder), str(medium.folder.parent))
+        assert (place.folders, place.manifests, place.left_out) == (("more",), ("tiny.toml",), 0)
+        assert media.look_into(str(medium.manifest)) == place, "a manifest's folder"
+        assert media.look_into(str(medium.folder / "gone" / "x")) == place, "the nearest one that is there"
+        assert media.look_into("/").parent == ""
+        for odd in ("", "\0"):
+            assert media.look_into(odd).folder == "/"
+        with pytest.raises(UnreadableError):
+            media.look_into("/" + "x" * 5000)
+
+    def test_a_folder_without_end_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(media, "MAX_ENTRIES", 50)
+        monkeypatch.setattr(media, "MAX_SHOWN", 20)
+        for number in range(60):
+            (tmp_path / f"{number:02}").mkdir()
+        place = media.look_into(str(tmp_path))
+        assert len(place.folders) == 20
+        assert place.left_out == 31, "thirty that were read, and the rest as one"
+
+    def test_a_medium_that_does_not_answer_is_said(
+        self, medium: Medium, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(_folder: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(media.os, "scandir", broken)
+        for act in (lambda: media.look_into(str(medium.folder)), lambda: Package(medium.folder, TRUST)):
+            error = refused(act)
+            assert (type(error), error.exit_code) == (UnreadableError, 4)
+            assert "Input/output error" in error.explain()

@@ -31,7 +31,7 @@ from govdesk.errors import AuditClosedError, GovDeskError, WallError, WorkerErro
 from govdesk.inference import patience
 from govdesk.inference.supervisor import Supervisor
 from govdesk.process.channel import Channel
-from tests.unit.inference.workers import PROBES, ScriptedBroker, Worker, done, good, small_model
+from tests.unit.inference.workers import PROBES, TEMPLATE, ScriptedBroker, Worker, done, good, small_model
 
 HISTORY = ((Role.USER, "Hello"),)
 LIMIT = Sampling(max_tokens=8)
@@ -152,6 +152,11 @@ def _unknown_reason(worker: Worker, turn: str) -> None:
     worker.send(done(turn, reason="bored"))
 
 
+def _cancelled_by_nobody(worker: Worker, turn: str) -> None:
+    worker.read(turn)
+    worker.send(AnswerPiece(turn=turn, text="a", tokens=1), done(turn, reason="cancelled"))
+
+
 def _counts_past_every_record(worker: Worker, turn: str) -> None:
     worker.read(turn)
     worker.send(done(turn, prompt=2**60))
@@ -203,7 +208,7 @@ GARBAGE = [value for name, value in sorted(globals().items()) if name.startswith
     "piece_before_reading", "done_before_reading", "progress_after_piece", "progress_that_stands_still",
     "progress_past_the_context", "progress_that_moves_its_goal", "loads_again", "unknown_reason",
     "counts_past_every_record", "counts_past_the_context", "counts_past_the_limit", "pieces_without_end",
-    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer", "more_threads_than_there_are", "no_threads_of_some",
+    "tokens_without_end", "text_without_end", "empty_piece", "thinking_after_the_answer", "more_threads_than_there_are", "no_threads_of_some", "cancelled_by_nobody",
 }]  # fmt: skip
 
 
@@ -228,7 +233,7 @@ def test_garbage_is_explained_and_the_next_turn_works(
 
 
 def test_there_are_enough_kinds_of_garbage() -> None:
-    assert len(GARBAGE) == 24
+    assert len(GARBAGE) == 25
 
 
 @pytest.mark.parametrize(
@@ -545,3 +550,45 @@ def test_two_that_ask_for_the_model_at_once_get_the_same_worker(tmp_path: Path) 
     assert found[0] == found[1]
     assert line.broker.started == 1
     line.supervisor.stop()
+
+
+# ── patience ─────────────────────────────────────────────────────────────────
+
+
+def _slow_loader(worker: Worker) -> None:
+    worker.hello()
+    received = worker.channel.receive(10)
+    assert received is not None
+    time.sleep(0.6)
+    worker.send(Loaded(context_tokens=64, template_sha384=TEMPLATE))
+    order = worker.next_order()
+    time.sleep(0.6)
+    worker.read(order.turn)
+    worker.send(done(order.turn, answer=0))
+    worker.until_closed()
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_patience_grows_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: bool) -> None:
+    """A worker that is slower than the least patience is hung with a small model, and well with a large one."""
+    line = Line(tmp_path, _slow_loader)
+    rate = line.find_model().variant.bytes / 5.0 if grows else 1e12
+    for name in ("LOAD", "SILENCE"):
+        monkeypatch.setattr(patience, f"{name}_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "LOAD_BYTES_PER_SECOND", rate)
+    monkeypatch.setattr(patience, "PART_BYTES_PER_SECOND", rate)
+    if grows:
+        assert isinstance(line.ask()[-1], Stopped)
+        assert line.failures() == []
+    else:
+        with pytest.raises(WorkerError) as caught:
+            line.supervisor.model()
+        assert caught.value.code == "worker.hung"
+
+
+def test_a_large_model_has_longer_than_a_small_one() -> None:
+    gib = 2**30
+    for seconds in (patience.load_seconds, patience.silence_seconds):
+        assert seconds(0) == 120
+        assert seconds(40 * gib) > 500
+        assert seconds(gib // 8) < 125

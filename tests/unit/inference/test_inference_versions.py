@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.domain.models import Checked, ModelState, Which
+from govdesk.domain.models import Answers, Checked, ModelState, Which
 from govdesk.errors import GovDeskError, ModelError, UsageError
 from govdesk.inference import installed
 from govdesk.inference.importing import import_package
@@ -20,7 +20,7 @@ def bring(medium: Medium, here: Shelf, quantization: str = "") -> None:
     with Package(medium.folder, (PUBLIC,)) as package:
         variants = here.importable(package, quantization)
         import_package(package, here.own, variants, lambda _: None, lambda: False)
-        here.accept(package.manifest, variants)
+        here.accept(package.manifest)
 
 
 def refused(act: Callable[[], object]) -> GovDeskError:
@@ -174,3 +174,87 @@ def test_a_check_looks_at_what_was_imported_and_names_the_rest(tmp_path: Path, o
     assert [file.sound for file in checked.files] == [True, False], "a part that is missing is missing"
     (own / "tiny-1" / medium.file("F32").name).unlink()
     assert check().unsound == 1, "where nothing is left, something is wrong"
+
+
+class TestAnUpdateLeavesAModel:
+    def test_one_that_may_not_see_what_is_here_takes_nothings_place(self, tmp_path: Path, own: Path) -> None:
+        old = Medium(tmp_path / "old", version=1, marking="SECRET").write()
+        new = Medium(tmp_path / "new", {"F16": one(5)}, version=2, marking="UNCLASSIFIED").write()
+        here = shelf(own, old.digest(), new.digest(), system_high="SECRET")
+        bring(old, here)
+        bring(new, here)
+        assert folders(own) == {"tiny-1", "tiny-2"}
+        assert here.floors.read() == {"tiny": 1}
+        assert here.choose().digest == old.digest()
+        states = {line.version: line.state for line in here.models().models}
+        assert states == {1: ModelState.READY, 2: ModelState.MARKING}
+        bring(old, here)  # and it is no newer version either
+
+    def test_one_whose_approved_format_did_not_come_takes_nothings_place(
+        self, tmp_path: Path, own: Path
+    ) -> None:
+        old = Medium(tmp_path / "old", version=1).write()
+        new = Medium(tmp_path / "new", {"F16": one(5), "F32": one(6)}, version=2).write()
+        here = shelf(own, old.digest(), new.digest("F16"))
+        bring(old, here)
+        bring(new, here, "F32")
+        assert here.choose().digest == old.digest()
+        bring(new, here, "F16")
+        assert here.choose().digest == new.digest("F16")
+        assert folders(own) == {"tiny-2"}
+
+
+class TestWhatAnswers:
+    def test_after_an_import_it_is_what_is_loaded_until_the_next_start(
+        self, tmp_path: Path, own: Path
+    ) -> None:
+        shipped = Medium(tmp_path / "shipped", version=1).write()
+        new = Medium(tmp_path / "new", {"F16": one(5)}, version=2).write()
+        here = shelf(own, shipped.digest(), new.digest(), shipped=shipped.folder)
+
+        def answers(loaded: str) -> dict[int, Answers]:
+            return {line.version: line.answers for line in here.models(loaded).models}
+
+        assert answers(shipped.digest()) == {1: Answers.NOW}
+        bring(new, here)
+        assert answers(shipped.digest()) == {1: Answers.STILL, 2: Answers.NEXT}
+        assert answers(new.digest()) == {1: Answers.NO, 2: Answers.NOW}
+        assert answers("") == {1: Answers.NO, 2: Answers.NOW}
+        (line,) = here.lines("tiny", 2, shipped.digest())
+        assert line.answers is Answers.NEXT
+        assert here.model_details(Which("tiny", 2), loaded=shipped.digest()).line.answers is Answers.NEXT
+
+    def test_of_two_copies_one_answers(self, tmp_path: Path, own: Path) -> None:
+        shipped = Medium(tmp_path / "shipped").write()
+        here = shelf(own, shipped.digest(), shipped=shipped.folder)
+        bring(shipped, here)
+        found = {line.imported: line.answers for line in here.models(shipped.digest()).models}
+        assert found == {False: Answers.NOW, True: Answers.NO}
+
+
+def test_of_several_formats_the_one_that_answers_is_shown_and_a_missing_file_is_not_judged(
+    tmp_path: Path, own: Path
+) -> None:
+    medium = Medium(tmp_path / "medium", {"BF16": one(1), "F16": one(2), "F32": one(3)}).write()
+    medium.file("BF16").unlink()
+    here = shelf(own, medium.digest("F32"))
+    bring(medium, here)
+    details = here.model_details(Which("tiny"))
+    assert (details.line.quantization, details.template_as_signed) == ("F32", True)
+    waiting = shelf(own)
+    assert waiting.model_details(Which("tiny")).line.quantization == "F16", "none answers; this one is here"
+    missing = here.model_details(Which("tiny"), "BF16")
+    assert missing.line.state is ModelState.MISSING
+    assert missing.template_as_signed is None
+    assert missing.file_problem == ""
+    (own / "tiny-1" / medium.file("F32").name).write_bytes(b"GGUF")
+    assert here.model_details(Which("tiny"), "F32").template_as_signed is None
+
+
+def test_a_template_that_is_not_the_signed_one_is_judged(tmp_path: Path, own: Path) -> None:
+    medium = Medium(tmp_path / "shipped", template_sha384="00" * 48).write()
+    here = shelf(own, medium.digest(), shipped=medium.folder)
+    assert here.model_details(Which("tiny")).template_as_signed is False
+    medium.template_sha384 = ""
+    medium.write()
+    assert here.model_details(Which("tiny")).template_as_signed is False

@@ -9,7 +9,7 @@ import pytest
 
 from govdesk.domain.frames import AnswerFailed
 from govdesk.inference import words
-from govdesk.worker import template
+from govdesk.worker import backends, engine, template
 
 
 @pytest.mark.parametrize("code", sorted(words._TEMPLATE))
@@ -49,3 +49,31 @@ def test_a_known_name_is_said() -> None:
 @pytest.mark.parametrize("untrusted", ["template.", "template.nonsense", "x:template.syntax", ""])
 def test_another_code_is_no_template(untrusted: str) -> None:
     assert words.load_failed(untrusted, "m.gguf").code == "model.refused"
+
+
+@pytest.mark.parametrize(
+    ("code", "what", "todo"),
+    [
+        ("backend.no-cpu", "installation of GovDesk lacks", "installed again"),
+        ("gpu.no-device", "graphics card", "Ask again"),
+    ],
+)
+def test_what_the_model_is_not_to_blame_for_is_not_blamed_on_it(code: str, what: str, todo: str) -> None:
+    error = words.load_failed(code, "m.gguf")
+    assert error.code == code
+    assert what in error.what and todo in error.todo
+    assert "m.gguf" not in error.explain() and "another model" not in error.explain()
+
+
+def test_each_code_of_a_loading_has_words_of_its_own() -> None:
+    """All that the engine can refuse a model with, read out of its source."""
+    said = {
+        node.value
+        for module in (engine, backends)
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"LoadFailedError", "BackendError"}
+        for node in node.args
+        if isinstance(node, ast.Constant)
+    } - {"backend.missing", "backend.refused"}  # of a card's try: `graphics_words`
+    assert {"backend.no-cpu", "gpu.no-device", "model.no-context"} <= said
+    assert {code for code in said if words.load_failed(code, "m.gguf").code != code} == set()

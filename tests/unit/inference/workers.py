@@ -97,6 +97,8 @@ class ScriptedBroker:
     def __init__(self, *scripts: Callable[[Worker], None], end: WorkerEnded | None = None) -> None:
         self._scripts = list(scripts)
         self._end = end
+        self.ends: list[WorkerEnded | None] = []
+        """How the next workers to end do that, before `end` holds for all."""
         self._threads: list[threading.Thread] = []
         self.started = 0
         self.gpus: list[str] = []
@@ -135,7 +137,7 @@ class ScriptedBroker:
         self.stopped += 1
 
     def worker_end(self, timeout_seconds: float) -> WorkerEnded | None:
-        return self._end
+        return self.ends.pop(0) if self.ends else self._end
 
 
 def small_model(folder: Path, context_tokens: int = 64) -> Model:

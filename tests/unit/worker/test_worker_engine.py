@@ -150,7 +150,7 @@ e.pace._others = Others()
 e.pace.allow(2, 2)
 e.pace._apply(2)
 e.pace._next = 0.0
-module.Pace.begin = lambda self: None  # the next look is now
+module.Pace.begin = lambda self, spare=0: None  # the next look is now
 *events, done = e.answer(generate(text="word " * 300), never)
 progress = [one for one in events if type(one).__name__ == "PromptProgress"]
 assert (done.threads, done.most_threads) == (1, 2), done
@@ -160,5 +160,96 @@ Others.used = 0.0
 e.pace._apply(2)
 *_, done = e.answer(generate(text="another"), never)
 assert (done.threads, done.most_threads) == (0, 0), done
+""",
+    )
+
+
+def test_answers_and_reading_ahead_follow_the_machine(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+from govdesk.worker import pace
+lib.llama_decode = decode
+e = module.Engine((os.open(sys.argv[1], os.O_RDONLY),), LoadModel(context_tokens=1024, threads=4))
+e.pace._others.begin = lambda: None
+e.pace._others._cpus = range(8)
+used, found = 0.0, []
+e.pace._others.look = lambda: used
+pace.LOOK_SECONDS = 0.0  # each time it could be looked
+native = lib.llama_set_n_threads
+lib.llama_set_n_threads = lambda context, one, many: (found.append((one, many)), native(context, one, many))
+
+def at(events, what, count, now_used):
+    # Others use so much from the count-th event of a kind on.
+    global used
+    for event in events:
+        count -= isinstance(event, what)
+        if count == 0:
+            used = now_used
+    return event
+
+assert isinstance(at(e.answer(generate("word " * 200), never), PromptProgress, 2, 6.0), AnswerDone)
+assert found == [(2, 2)], found  # eight processors, six taken: noticed while the prompt is read
+used, found[:] = 6.0, []
+assert at(e.answer(generate(), never), AnswerPiece, 1, 7.0).reason == "length"
+assert found == [(1, 1)], found  # and while it is answered
+
+def ahead(text):
+    messages = (ChatMessage(role="user", text=text),)
+    return e.read_ahead(ReadAhead(turn="r", conversation="c", messages=messages), never)
+
+e.pace._looked, used, found[:] = -1e9, 0.0, []
+assert at(ahead("harbour " * 400), PromptProgress, 2, 6.0).code == ""
+assert found == [(4, 4), (1, 1)], found  # two are free, and reading ahead leaves one of them
+found.clear()
+list(e.answer(generate("Hello"), never))
+assert found[0] == (2, 2), found  # an answer takes both at once
+e.pace._others._cpus, e.pace._looked, used = range(4), -1e9, 0.0
+found.clear()
+list(ahead("Hello, and good morning. " * 4))
+assert found == [(3, 3)], found  # although all are free
+""",
+    )
+
+
+def test_reading_ahead_renders_once_and_what_fails_there_is_its_answer(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+from govdesk.worker.template import TemplateFailedError
+render, tokenize, called = e._template.render, lib.llama_tokenize, 0
+
+def ahead():
+    messages = (ChatMessage(role="user", text="Where does the rain come from, and where does it go?"),)
+    *_, done = e.read_ahead(ReadAhead(turn="r", conversation="c", messages=messages), never)
+    return done
+
+def once(history):
+    global called
+    called += 1
+    if called > 1:
+        raise TemplateFailedError("template.slow")
+    return render(history)
+
+e._template.render = once
+whole = ahead()
+assert whole.code == "" and called == 1 and 5 < whole.read_tokens < whole.prompt_tokens - 4, whole
+assert ahead().code == "template.slow"
+e._template.render, called = render, 0
+
+def counted(*arguments):
+    global called
+    called += 1
+    return -7 if called == fails else tokenize(*arguments)
+
+fails, lib.llama_tokenize = 0, counted
+assert ahead().code == ""
+for fails in range(1, called + 1):  # whichever text it is
+    called = 0
+    assert ahead().code == "prompt.tokenize", fails
+called, fails = 0, 0
+assert ahead().code == ""
 """,
     )

@@ -121,6 +121,22 @@ def test_work_that_begins_goes_on_with_what_was_found_lately(monkeypatch: pytest
     assert paced.after(3.0) == 1
 
 
+def test_work_that_nobody_waits_for_leaves_a_processor_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    paced = Paced(monkeypatch, 4, 4)
+    paced.pace.begin(1)
+    assert paced.pace.threads == (3, 3)
+    assert paced.after(2.0) == 1  # two are free, and one of them is left free
+    paced.pace.begin()  # an answer at once: with all that was found
+    assert paced.pace.threads == (2, 2)
+    assert paced.after(4.0) == 1
+    paced.pace.begin(1)
+    assert paced.pace.threads == (1, 1)
+    assert Paced(monkeypatch, 16, 4).pace.threads == (4, 4)
+    many = Paced(monkeypatch, 16, 4, 8)
+    many.pace.begin(1)
+    assert many.pace.threads == (4, 8)  # there is room beside so few
+
+
 def test_it_looks_seldom_and_a_machine_that_says_nothing_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,6 +10,7 @@ import sys, threading
 from govdesk import wire
 from govdesk.domain.frames import *
 from govdesk.process.channel import Channel, pair
+from govdesk.worker import service
 from govdesk.worker.service import Service
 
 ours, theirs = pair()
@@ -17,9 +18,12 @@ trusted = Channel(ours, FromWorker)
 model, nothing = open(sys.argv[1], "rb"), open("/dev/null", "rb")
 load = LoadModel(context_tokens=256, threads=1)
 
-def generate(turn="t", max_tokens=4):
-    return Generate(turn=turn, messages=(ChatMessage(role="user", text="Hello"),), max_tokens=max_tokens,
-                    temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1)
+def generate(turn="t", max_tokens=4, text="Hello", conversation=""):
+    return Generate(turn=turn, messages=(ChatMessage(role="user", text=text),), max_tokens=max_tokens,
+                    temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1, conversation=conversation)
+
+def story(turn="t", conversation=""):
+    return generate(turn, 100, "Write a long story.", conversation)
 
 def say():
     print(type(trusted.receive(20)[0]).__name__, flush=True)
@@ -154,10 +158,52 @@ def test_a_cancel_finds_an_order_that_waits(isolated, model_file) -> None:
     assert _serve(isolated, model_file, *steps).split()[1] == "cancelled"
 
 
-def test_more_orders_than_anybody_sends_end_it(isolated, model_file) -> None:
-    many = "wire.encode(ForgetState(conversation='c')) * 40"
-    steps = _ready(f"ours.sendall(wire.encode(generate('t', 200)) + {many})", "answer()")[:-1]  # it is gone
+@pytest.mark.parametrize("order", ["generate(str(number))", "ForgetState(conversation=str(number))"])
+def test_more_orders_than_anybody_sends_end_it(isolated, model_file, order: str) -> None:
+    many = f"b''.join(wire.encode({order}) for number in range(40))"
+    steps = _ready(
+        "service.MAX_FORGOTTEN = 8", f"ours.sendall(wire.encode(story()) + {many})", "answer()"
+    )[:-1]  # fmt: skip  # it is gone
     assert _serve(isolated, model_file, *steps) == "cancelled rc 1"
+
+
+def test_any_number_of_conversations_may_be_deleted_during_one_answer(isolated, model_file) -> None:
+    """Each deletion is told twice: the conversation, and what was read before it had a name."""
+    deleted = (
+        "b''.join(wire.encode(ForgetState(conversation=one)) for n in range(40) for one in (f'c{n}', 'new'))"
+    )
+    steps = _ready(
+        "trusted.send(generate('s', 2, 'word ' * 60, 'c7'))",
+        "answer()",
+        f"ours.sendall(wire.encode(story('t', 'c8')) + {deleted})",
+        "answer()",
+        *_held("c7"),
+        *_held("c8"),
+    )
+    assert _serve(isolated, model_file, *steps) == "length length 0 0 rc 0"
+
+
+def test_a_deletion_comes_after_what_waits_for_the_same_conversation(isolated, model_file) -> None:
+    forget = "wire.encode(ForgetState(conversation='c'))"
+    waits = f"wire.encode(generate('u', 4, conversation='c')) + {forget} * 20"
+    steps = _ready(
+        f"ours.sendall(wire.encode(story('t')) + {forget} + {waits})", "answer()", "answer()", *_held("c")
+    )
+    assert _serve(isolated, model_file, *steps) == "length length 0 rc 0"
+    steps = _ready(
+        f"ours.sendall(wire.encode(story('t')) + {forget} + wire.encode(generate('u', 4, conversation='c')))",
+        "answer()",
+        "answer()",
+        *_held("c"),
+    )
+    assert _serve(isolated, model_file, *steps).split()[2] != "0"
+
+
+def _held(conversation: str) -> tuple[str, str]:
+    return (
+        f"trusted.send(SaveState(conversation={conversation!r}))",
+        "print(trusted.receive(20)[0].tokens, flush=True)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +216,7 @@ def test_more_orders_than_anybody_sends_end_it(isolated, model_file) -> None:
     ],
 )
 def test_descriptors_come_where_they_belong_and_nowhere_else(isolated, model_file, order: str) -> None:
-    assert _serve(isolated, model_file, *_ready(order)) == "rc 1"
+    assert _serve(isolated, model_file, *_ready(order)[:-1]) == "rc 1"
 
 
 def test_what_is_no_state_is_refused_and_it_lives(isolated, model_file) -> None:
