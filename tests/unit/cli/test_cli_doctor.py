@@ -15,6 +15,7 @@ from govdesk.config import Profile
 from govdesk.domain.frames import Device, DeviceKind, Devices, LoadModel, Probe, Timing, Tuned
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.inference import Finding
+from govdesk.domain.models import ContextMemory
 from govdesk.domain.policy import GpuRule, PolicySource
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
@@ -24,6 +25,7 @@ from govdesk.inference.graphics import Graphics
 from govdesk.inference.graphics_look import Look
 from govdesk.inference.processor import Processor
 from govdesk.inference.tuning import Tunings
+from tests.fakes import FakeModels
 from tests.tiny_models import tiny_bytes
 
 MACHINE = Processor("A Processor", 16, 8, 6, 6, 4.5, "ab" * 48)
@@ -50,6 +52,7 @@ class Desk:
     runs_on = "the processor"
     probes: tuple[Probe, ...] = ()
     policy_problem = ""
+    models = FakeModels()
     policy = SimpleNamespace(source=PolicySource.SITE, stamp="a policy", warning="")
 
 
@@ -213,3 +216,18 @@ def test_no_way_that_a_card_fails_ends_the_report(
     assert "GovDesk can run here." in _report(desk, capsys, as_json=False)
     last = json.loads(_report(desk, capsys, as_json=True))["checks"]
     assert [check["ok"] for check in last if check["id"].startswith("gpu.")][-1] is False
+
+
+@pytest.mark.parametrize(
+    ("halved", "possible", "said"),
+    [
+        (False, True, "memory: whole"),
+        (True, True, "memory: halved. What it costs."),
+        (True, False, "memory: chosen to be halved, which this model cannot: whole"),
+    ],
+)
+def test_in_how_much_memory_conversations_are_kept(halved: bool, possible: bool, said: str) -> None:
+    now = ContextMemory(halved=halved, possible=possible, note="What it costs.")
+    desk = SimpleNamespace(models=SimpleNamespace(context_memory=lambda: now))
+    check = doctor._conversations(desk)  # type: ignore[arg-type]
+    assert check.ok and check.found == said
