@@ -49,6 +49,7 @@ class Desk:
     def graphics_findings(self) -> tuple[Finding, ...]:
         return graphics_words.findings(self.graphics)
 
+    models = SimpleNamespace(context_memory=lambda: ContextMemory(True, True, "It costs a little."))
     runs_on = "the processor"
     probes: tuple[Probe, ...] = ()
     policy_problem = ""
@@ -150,6 +151,7 @@ def test_the_library_and_flash_attention_stand_in_both_reports(
         "id": "compute.library", "ok": True, "severity": "cat3", "found": variant, "advice": ""
     }  # fmt: skip
     assert checks["compute.attention"]["found"] == "flash attention is used"
+    assert checks["model.conversations"]["found"] == "memory: halved. It costs a little."
     lines = _report(desk, capsys, as_json=False).splitlines()
     assert f"ok    {'compute.library':32}  {variant}" in lines
     assert f"ok    {'compute.attention':32}  flash attention is used" in lines
