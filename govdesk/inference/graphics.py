@@ -132,6 +132,11 @@ class Graphics:
             "ioctl_types": {str(kind): 1 for kind in opening.ioctl_types},
         }
 
+    def why_not(self) -> dict[str, str]:
+        """For the record of a loading without a card: why each backend that policy allows is not used."""
+        found = {status.look.backend: status.code for status in self.statuses}
+        return {backend: code for backend, code in found.items() if code and code != "gpu.policy"}
+
     def code(self, backend: GpuBackend) -> str:
         """Why this backend is not used; empty when nothing speaks against it."""
         return self._statuses[backend].code

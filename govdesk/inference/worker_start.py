@@ -98,6 +98,8 @@ class WorkerStart:
             gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
             if done is None:
+                if why := self._graphics.why_not():
+                    self._record(records.load(model, "success", {"backend": "processor", **why}))
                 line = self._new_line()
                 done = line, self._load(line, model, opened, order, draft)
             line, loaded = done
@@ -165,9 +167,9 @@ class WorkerStart:
         """A worker failed with a model loaded. Where that was on a card, the next one uses the processor.
 
         Whether the card is tried again in another session is for `graphics` to judge. Memory that ran out in
-        the worker's own process says nothing about a card.
+        the worker's own process, and a model's template that does not end, say nothing about a card.
         """
-        if gpu and error.code != "worker.memory":
+        if gpu and error.code not in {"worker.memory", "worker.template"}:
             self._card_failed = True
             self._graphics.failed(gpu, error.code)
             failures.on_card(error)

@@ -25,6 +25,7 @@ from govdesk.inference.prompt_states import PromptStates, new_memfd
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.prompt_states import PromptStateFiles
+from tests import audit_fields
 from tests.integration.test_worker import Line
 
 SAID = (
@@ -289,6 +290,7 @@ class Session:
         )
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         return self.line.record(entry)
 
     def require_open(self) -> None:

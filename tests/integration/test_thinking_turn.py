@@ -23,6 +23,7 @@ from govdesk.policy.decisions import Decider
 from govdesk.sandbox import selftest
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from tests import audit_fields
 from tests.processes import DirectBroker
 from tests.scripted_model import CONTEXT_TOKENS, THINK, scripted_bytes
 from tests.template_families import FAMILIES
@@ -36,6 +37,7 @@ EXACT = Sampling(max_tokens=60, temperature=0.0)
 
 class Audit(list[Entry]):
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         super().append(entry)
         return RecordSeq(len(self))
 

@@ -230,6 +230,12 @@ def test_memory_comes_back_when_a_worker_is_stopped(lines: list[Line]) -> None:
     assert (_descriptors(), _memfds(os.getpid())) == before  # nor does this process hold the model
 
 
+def _worked_seconds(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _own_bytes(pid: int) -> int:
     """A process's private memory."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
@@ -276,13 +282,24 @@ def test_it_measures_itself_and_a_question_is_answered_as_before(lines: list[Lin
 def test_measuring_gives_way_to_a_question(lines: list[Line]) -> None:
     line = _line(lines, "nothing")
     line.supervisor.model()
-    found: list[Tuned | None] = []
+    process = line.broker.process
+    assert process is not None
+    found: list[tuple[Tuned | None, float]] = []
     order = Tune(turn="x", threads=(2, 1), batch_threads=(2, 1), milliseconds=60_000)
-    measuring = threading.Thread(target=lambda: found.append(line.supervisor.tune(order)))
+    rested = _worked_seconds(process.pid)
+    measuring = threading.Thread(target=lambda: found.append((line.supervisor.tune(order), time.monotonic())))
     measuring.start()
+    while _worked_seconds(process.pid) < rested + 0.05:
+        assert measuring.is_alive()
+        time.sleep(0.005)
+    asked = time.monotonic()
     assert line.ask(Sampling(max_tokens=4, temperature=0.0)).reason == "length"
     measuring.join(30)
-    assert found
+    [(tuned, gave_way)] = found
+    assert tuned is not None
+    assert tuned.complete is False, "it was ended in the middle"
+    assert gave_way - asked < 5
+    assert line.broker.started == 1
 
 
 def test_what_was_read_is_there_again_after_measuring(lines: list[Line]) -> None:

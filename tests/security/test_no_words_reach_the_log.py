@@ -28,6 +28,7 @@ from govdesk.domain.turn import Ended, ModelInfo, Outcome, Role, Usage
 from govdesk.errors import WorkerError
 from govdesk.policy.builtin import strict_policy
 from govdesk.policy.decisions import Decider
+from tests import audit_fields
 from tests.fakes import FakeStore
 
 CANARIES = ("zyxwvcanary", "219-09-9999", "kqjxcanary", "hbvcanary", "jane.canary@example.gov")
@@ -43,6 +44,7 @@ NO_WORD = re.compile(
 
 class Log(list[Entry]):
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         super().append(entry)
         return RecordSeq(len(self))
 

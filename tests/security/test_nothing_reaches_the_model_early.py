@@ -25,6 +25,7 @@ from govdesk.domain.turn import Counted, Later, ModelInfo, Outcome, Role, Usage
 from govdesk.errors import AuditClosedError
 from govdesk.policy.builtin import strict_policy
 from govdesk.policy.decisions import Decider
+from tests import audit_fields
 from tests.fakes import FakeStore
 
 SSN = "-".join(("219", "09", "9999"))
@@ -42,6 +43,7 @@ class Log:
     closed: bool = False
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if self.closed:
             raise AuditClosedError("closed")
         self.steps.append(f"{entry.event.value} {entry.outcome}")

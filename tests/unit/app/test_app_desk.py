@@ -40,6 +40,7 @@ from govdesk.session.keys import DataKeys
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.maintenance import Maintenance
+from tests import audit_fields
 from tests.audit_logs import Clock as Stamp
 from tests.audit_logs import Quick
 
@@ -80,6 +81,7 @@ class Log(AuditClient):
     refuses: tuple[Event, str] | None = None
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if self.refuses == (entry.event, entry.outcome):
             raise AuditClosedError("closed")
         return super().append(entry)

@@ -24,6 +24,7 @@ from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.machine_memory import MachineMemory
 from govdesk.inference.tuning import Tunings
 from govdesk.inference.worker_line import LoadedModel
+from tests import audit_fields
 from tests.packages import Medium, one, split
 from tests.worker_memory import facts_of
 
@@ -36,6 +37,7 @@ class Log:
         self.closed = False
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if self.closed:
             raise AuditClosedError("closed")
         record.check(entry)
@@ -273,20 +275,6 @@ def test_what_is_loaded_is_called_so_and_others_get_what_it_gives_back(
     assert _said(bench).startswith("will not fit now: needs ")
 
 
-def test_half_the_memory_is_offered_only_where_the_model_that_answers_can(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.profile.create()
-    now = bench.models.context_memory()
-    assert (now.halved, now.possible, now.note, now.words) == (False, True, fit.QUALITY_NOTE, "whole")
-    assert bench.models.halve_context(halve=True).words == "halved"
-    assert bench.preferences.kv == "q8_0"
-    monkeypatch.setattr(fit, "kv_possible", lambda _facts, kv: kv == "f16")
-    now = bench.models.context_memory()
-    assert (now.halved, now.possible) == (True, False)
-    assert now.words.endswith("which this model cannot: whole")
-
-
 def test_each_digest_that_comes_is_on_record_with_its_approval(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.medium.variants = {"F16": one(1), "BF16": one(2), "F32": split(2)}
@@ -296,9 +284,7 @@ def test_each_digest_that_comes_is_on_record_with_its_approval(tmp_path: Path) -
     approving = structs.replace(policy.policy.models, approved=(bench.medium.digest("F32"),))
     bench.policy = structs.replace(policy, policy=structs.replace(policy.policy, models=approving))
     bench.shelf = models.shelf(bench.profile, bench.policy)
-    bench.models = models.RecordedModels(
-        bench.shelf, bench.log, bench.policy, lambda: "ab" * 48, bench.preferences
-    )  # type: ignore[arg-type]
+    bench.models = models.RecordedModels(bench.shelf, bench.log, bench.policy, lambda: "ab" * 48)  # type: ignore[arg-type]
     done = bench.models.import_model(str(bench.medium.folder), lambda _: None, lambda: False)
     for entry in bench.log.entries:
         assert entry.fields["digest.1"] == bench.medium.digest("F16")
@@ -318,3 +304,17 @@ def test_a_record_has_room_for_as_many_formats_as_a_manifest_may_have(bench: Ben
     bench.medium.write()
     bench.bring()
     assert len([name for name in bench.log.entries[-1].fields if name.startswith("digest.")]) == 16
+
+
+def test_half_the_memory_is_offered_only_where_the_model_that_answers_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.profile.create()
+    now = bench.models.context_memory()
+    assert (now.halved, now.possible, now.note, now.words) == (False, True, fit.QUALITY_NOTE, "whole")
+    assert bench.models.halve_context(halve=True).words == "halved"
+    assert bench.preferences.kv == "q8_0"
+    monkeypatch.setattr(fit, "kv_possible", lambda _facts, kv: kv == "f16")
+    now = bench.models.context_memory()
+    assert (now.halved, now.possible) == (True, False)
+    assert now.words.endswith("which this model cannot: whole")

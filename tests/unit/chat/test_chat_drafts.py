@@ -16,6 +16,7 @@ from govdesk.errors import AuditClosedError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
 from govdesk.storage.drafts import EncryptedDrafts
+from tests import audit_fields
 
 KEY = bytes(range(32))
 CANARY = "quartermaine-canary"
@@ -29,6 +30,7 @@ class Audit:
     closed: bool = False
 
     def append(self, entry):
+        audit_fields.check(entry)
         if self.closed:
             raise AuditClosedError("The log is closed.")
         self.entries.append(entry)

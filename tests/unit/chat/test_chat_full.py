@@ -28,6 +28,7 @@ from govdesk.domain.turn import (
 from govdesk.errors import WorkerError
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from tests import audit_fields
 from tests.unit.chat.test_chat_service import Clock, Decider, Log, Redactor
 
 KEY = bytes(range(32))
@@ -38,6 +39,7 @@ class Audit:
     entries: list[Entry] = field(default_factory=list)
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         self.entries.append(entry)
         return RecordSeq(len(self.entries))
 

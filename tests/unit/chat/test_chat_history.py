@@ -9,6 +9,7 @@ from govdesk.domain.ids import ConversationId, RecordSeq
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Role
 from govdesk.errors import AuditClosedError, DiskFullError
+from tests import audit_fields
 from tests.fakes import FakeStore
 
 USES = {
@@ -29,6 +30,7 @@ class Audit:
         self.refuses = ""
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if entry.outcome == self.refuses:
             raise AuditClosedError("closed")
         self.entries.append(entry)

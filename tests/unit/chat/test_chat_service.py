@@ -28,6 +28,7 @@ from govdesk.domain.turn import (
     Usage,
 )
 from govdesk.errors import AuditClosedError, BugError, DiskFullError, UsageError, WorkerError
+from tests import audit_fields
 
 MODEL = ModelInfo("M", ModelDigest("d" * 96), 4096)
 
@@ -51,6 +52,7 @@ class Audit:
             raise AuditClosedError("gone")
 
     def append(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if self.gone or entry.event is self.fails_at:
             raise AuditClosedError("closed")
         self.log.steps.append(entry.event.value)

@@ -21,6 +21,7 @@ from govdesk.domain.redaction import Operator
 from govdesk.errors import AuditClosedError, MachineError, UnreadableError, UsageError
 from govdesk.redaction.engine import Engine
 from govdesk.redaction.packs import load_packs
+from tests import audit_fields
 from tests.fakes import FakeDesk
 
 ENGINE = Engine(
@@ -51,6 +52,7 @@ class Ran(SimpleNamespace):
 
     def append(self, entry: Entry) -> int:
         """As the audit log."""
+        audit_fields.check(entry)
         self.recorded.append((entry.outcome, dict(entry.fields["findings"]), self.out.getvalue()))
         self.entries.append(msgspec.json.decode(msgspec.json.encode(entry)))
         if self.fails_at and len(self.recorded) >= self.fails_at:

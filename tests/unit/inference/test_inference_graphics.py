@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,9 +179,8 @@ def test_every_end_is_explained_and_only_the_drivers_own_are_kept(tmp_path: Path
         assert all(finding.ok for finding in fine), code
         assert not last.ok, code
         assert last.advice
-        assert last.id == {"model.no-context": "gpu.memory"}.get(
-            code, "gpu.probe" if code.startswith("worker.") and code != "worker.stopped" else "gpu.load"
-        )
+        expected = "gpu.probe" if code in KEPT_CODES | {"worker.killed", "worker.memory"} else "gpu.load"
+        assert last.id == ("gpu.memory" if code == "model.no-context" else expected), code
         assert graphics_words.runs_on(graphics).startswith("the processor: "), code
         again = Graphics(GpuRule.AUTO, kept, looking()).choose(never)
         assert again == ("" if code in KEPT_CODES else "vulkan"), code
@@ -441,9 +441,11 @@ def test_a_card_that_fails_later_is_left_and_the_processor_answers(
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", "vulkan", ""]
     assert made.ask()
-    outcome, fields = loads(made)[-1]
+    (outcome, fields), (then, last) = loads(made)[-2:]
     assert outcome == "failure"
     assert str(fields["code"]).startswith("worker.")
+    assert then == "success", "and that the processor got it is on record"
+    assert last == {"version": 1, "backend": "processor", "vulkan": fields["code"], "cuda": "gpu.backend"}
     assert made.supervisor.graphics.used is None
     made.supervisor.stop()
     made.supervisor.model()
@@ -479,8 +481,9 @@ def test_a_model_that_does_not_load_on_a_card_leaves_it_to_others(line, said: st
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", "vulkan", ""]
     assert made.ask(), "the processor answers"
-    outcome, fields = loads(made)[-1]
+    (outcome, fields), (_, then) = loads(made)[-2:]
     assert (outcome, fields["code"]) == ("failure", recorded)
+    assert (then["backend"], then["vulkan"]) == ("processor", finding)
     last = graphics_words.findings(made.supervisor.graphics)[-1]
     assert (last.id, last.ok) == (finding, False)
     assert found in last.found
@@ -501,8 +504,8 @@ def test_a_card_that_is_too_small_is_said_and_tried_again(line) -> None:
     made = line(devices(CARD), devices(tiny), good)
     made.supervisor.model()
     assert made.broker.gpus == ["vulkan", "vulkan", ""]
-    assert loads(made)[-1][0] == "failure"
-    assert loads(made)[-1][1]["code"] == "gpu.memory"
+    assert loads(made)[-2][0] == "failure"
+    assert loads(made)[-2][1]["code"] == "gpu.memory"
     assert ids(made.supervisor.graphics)[-1] == ("gpu.memory", False)
     last = graphics_words.findings(made.supervisor.graphics)[-1]
     assert last.found.startswith("Small: 0 MiB free; the whole model takes ")
@@ -607,10 +610,24 @@ def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
     assert (failure["code"], failure["backend"]) == (code, "vulkan")
     assert made.supervisor.graphics.used is None
     assert isinstance(made.ask()[-1], Stopped)
+    assert (loads(made)[-1][1]["backend"], loads(made)[-1][1]["vulkan"]) == ("processor", code)
     made.supervisor.stop()
     assert isinstance(made.ask()[-1], Stopped)
     assert made.broker.gpus == ["vulkan", "vulkan", "", ""], "for the whole session"
     assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
+
+
+def test_a_template_that_does_not_end_is_the_models_fault(line) -> None:
+    made = line(devices(CARD), answering(ends), answering(falls_silent))
+    made.supervisor.model()
+    made.broker.ends = [WorkerEnded(exit_code=0, signal=signal.SIGPROF)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.template"
+    assert "graphics card" not in caught.value.explain()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"] * 3, "the card stays"
+    made.supervisor.stop()
 
 
 def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:

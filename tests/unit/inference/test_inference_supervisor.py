@@ -31,6 +31,7 @@ from govdesk.errors import AuditClosedError, GovDeskError, WallError, WorkerErro
 from govdesk.inference import patience
 from govdesk.inference.supervisor import Supervisor
 from govdesk.process.channel import Channel
+from tests import audit_fields
 from tests.unit.inference.workers import PROBES, TEMPLATE, ScriptedBroker, Worker, done, good, small_model
 
 HISTORY = ((Role.USER, "Hello"),)
@@ -56,6 +57,7 @@ class Line:
         self.supervisor = Supervisor(self.broker, self.find_model, self.record, _require_closed)
 
     def record(self, entry: Entry) -> RecordSeq:
+        audit_fields.check(entry)
         if entry.event is self.fails_at:
             raise AuditClosedError("closed")
         self.records.append(entry)
