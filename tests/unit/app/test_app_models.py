@@ -284,7 +284,9 @@ def test_each_digest_that_comes_is_on_record_with_its_approval(tmp_path: Path) -
     approving = structs.replace(policy.policy.models, approved=(bench.medium.digest("F32"),))
     bench.policy = structs.replace(policy, policy=structs.replace(policy.policy, models=approving))
     bench.shelf = models.shelf(bench.profile, bench.policy)
-    bench.models = models.RecordedModels(bench.shelf, bench.log, bench.policy, lambda: "ab" * 48)  # type: ignore[arg-type]
+    bench.models = models.RecordedModels(
+        bench.shelf, bench.log, bench.policy, lambda: "ab" * 48, bench.preferences
+    )  # type: ignore[arg-type]
     done = bench.models.import_model(str(bench.medium.folder), lambda _: None, lambda: False)
     for entry in bench.log.entries:
         assert entry.fields["digest.1"] == bench.medium.digest("F16")
