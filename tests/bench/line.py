@@ -26,7 +26,7 @@ from govdesk.inference.manifest import Manifest
 from govdesk.inference.plan import default_plan
 from govdesk.inference.prompt_states import PromptStates
 from govdesk.inference.supervisor import Supervisor
-from govdesk.inference.tuning import Tunings, library_build
+from govdesk.inference.tuning import Tunings
 from govdesk.policy.decisions import Decider
 from govdesk.policy.loader import trust_roots
 from govdesk.process import environment
@@ -164,7 +164,7 @@ class DeskLine(WholeLine):
         def plan(manifest: Manifest, facts: GgufFacts) -> LoadModel:
             return msgspec.structs.replace(default_plan(manifest, facts), aside_bytes=aside_bytes)
 
-        self._tunings = Tunings(folder / "tuning.json", processor.read(), library_build())
+        self._tunings = Tunings(folder / "tuning.json", processor.read())
         super().__init__(folder, plan, self._tunings.threads)
         self.states = PromptStates(self.supervisor)
         self.sealed = folder / "caches"

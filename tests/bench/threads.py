@@ -18,11 +18,11 @@ from govdesk.domain.frames import SetThreads
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece, Stopped
 from govdesk.domain.turn import Role, Sampling
-from govdesk.inference import processor
+from govdesk.inference import fit, processor
 from govdesk.inference.manifest import read_manifest
 from govdesk.inference.store import models_of
 from govdesk.inference.supervisor import Supervisor
-from govdesk.inference.tuning import Tunings, library_build
+from govdesk.inference.tuning import Tunings
 from govdesk.process import environment
 from govdesk.sandbox import selftest
 from tests.bench import busy
@@ -48,7 +48,7 @@ class GovDesk:
         manifest = read_manifest(config.MODELS / "smollm2-135m-instruct.toml", trust)
         model = models_of(manifest, config.MODELS)[0]
         self.broker = DirectBroker()
-        tunings = Tunings(folder / "tuning.json", processor.read(), library_build())
+        tunings = Tunings(folder / "tuning.json", processor.read())
         self.supervisor = Supervisor(
             self.broker,
             lambda: model,
@@ -59,7 +59,10 @@ class GovDesk:
         info = self.supervisor.model()
         order = tunings.order("tune-bench")
         measured = self.supervisor.tune(order)
-        kept = tunings.keep(info.digest, measured, order, int(time.time())) if measured else None
+        held = self.supervisor.held
+        assert held is not None
+        work = fit.work_per_token(held.facts)
+        kept = tunings.keep(info.digest, measured, order, work, int(time.time())) if measured else None
         self.tuned_threads = kept.threads if kept is not None else 0
         """0: others used the machine, so what was measured did not count, as on a desk."""
         if kept is not None:
