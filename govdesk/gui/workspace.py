@@ -195,8 +195,9 @@ class Workspace(QWidget):
         self._place, model = runs_on, self._model
         if model is None:
             return
-        self.model_words.say(f"{model.name} · {words.place(runs_on)}")
-        said = f"{model.name} runs on {runs_on}."
+        where = words.place(runs_on)
+        self.model_words.say(f"{model.name} · {where}" if where else model.name)
+        said = f"{model.name} runs on {runs_on}." if where else model.name  # not asked yet
         self.model_words.setToolTip(f"{said}\nSHA-384 {model.digest}")
         self.model_words.setAccessibleDescription(said)
 

@@ -291,6 +291,17 @@ def test_the_header_names_the_model_that_answered(qtbot, enter, ask, desk):
     assert other.digest in window.workspace.model_words.toolTip()
 
 
+def test_a_model_that_came_with_an_answer_says_its_place_once_that_is_known(qtbot, enter, ask, desk):
+    desk.problems["model"] = ModelError("The model file is cut.")
+    window = enter(desk)
+    said, texts = window.workspace.model_words, []
+    say = said.say
+    said.say = lambda text: (texts.append(text), say(text))
+    ask(window, "Hello.")
+    assert texts[0] == "SmolLM2-135M-Instruct Q4_1"
+    assert texts[-1] == "SmolLM2-135M-Instruct Q4_1 · the processor with 2 threads"
+
+
 def test_an_answer_goes_on_while_another_conversation_is_open(qtbot, enter, ask, desk):
     other = desk.store.put("Other", [(Role.USER, "old"), (Role.ASSISTANT, "older")])
     window = enter(desk)
