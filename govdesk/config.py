@@ -67,6 +67,11 @@ class Profile:
         return self.home / "tuning.json"
 
     @property
+    def preferences(self) -> Path:
+        """What the person chose; nothing in it can loosen policy."""
+        return self.home / "preferences.json"
+
+    @property
     def caches(self) -> Path:
         """What can be made again, sealed: the model's reading of long conversations."""
         return self.home / "caches"

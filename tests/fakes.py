@@ -14,6 +14,7 @@ from govdesk.domain.ids import ConversationId, EntityType, ModelDigest, RecordSe
 from govdesk.domain.models import (
     Answers,
     Checked,
+    ContextMemory,
     Imported,
     ImportProgress,
     ModelDetails,
@@ -440,6 +441,7 @@ class FakeModels:
         self.gate: threading.Event | None = None
         self.asked: list[str | Which] = []
         self.not_imported: tuple[str, ...] = ()
+        self.memory = ContextMemory(halved=False, possible=True, note="Answers may differ.")
         self.threads: set[str] = set()
 
     def models(self) -> ModelList:
@@ -485,6 +487,18 @@ class FakeModels:
         title = next(line.title for line in self.lines if line.which == which)
         file = Verified("/models/x.gguf", sound=self.problem is None, why=str(self.problem or ""))
         return Checked(which.name, which.version or 0, title, (file,), self.not_imported)
+
+    def context_memory(self) -> ContextMemory:
+        self.threads.add(threading.current_thread().name)
+        return self.memory
+
+    def halve_context(self, *, halve: bool) -> ContextMemory:
+        self.asked.append(f"halve {halve}")
+        self.threads.add(threading.current_thread().name)
+        if self.problem is not None:
+            raise self.problem
+        self.memory = replace(self.memory, halved=halve)
+        return self.memory
 
     def remove_model(self, which: Which) -> Removed:
         self.asked.append(which)

@@ -24,6 +24,10 @@ CONVERSATIONS: dict[str, History] = {
     "system, several": (
         ("system", "BE BRIEF."), ("user", "Q1?"), ("assistant", "A1."), ("user", "Q2?"),
     ),
+    "system, long": (
+        ("system", "BE BRIEF."), ("user", "Q1?"), ("assistant", "A1."), ("user", "Q2?"), ("assistant", "A2."),
+        ("user", "Q3?"),
+    ),
     "letters": (("user", "Привет, 世界! \U0001f6a2 e\u0301\u202e"), ("assistant", "שלום \u00a0x"), ("user", "\u00df?")),
     "zero": (("user", "\u0000?"),),
     "spelled": (
@@ -58,8 +62,8 @@ class Family:
         return (VECTORS / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-_SYSTEM = frozenset({"system", "system, several"})
-_ANSWERED = frozenset({"several", "system, several", "letters", "spelled", "spaces"})
+_SYSTEM = frozenset({"system", "system, several", "system, long"})
+_ANSWERED = frozenset({"several", "system, several", "system, long", "letters", "spelled", "spaces"})
 _IM, _IM_END = "<|im_start|>", "<|im_end|>"
 _BOS_DEEP, _EOS_DEEP = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 _BOS_LLAMA, _HEAD, _HEADED, _EOT = "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"  # fmt: skip
@@ -84,7 +88,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "mistral-v1": Family("mistral", "<s>", "</s>", "mistral-v1", before="<s>", specials=("<s>", *_INST)),
     "mistral-v3": Family(
-        "mistral", "<s>", "</s>", "mistral-v3", before="<s>", not_for=frozenset({"system, several"}),
+        "mistral", "<s>", "</s>", "mistral-v3", before="<s>", not_for=frozenset({"system, several", "system, long"}),
         specials=("<s>", *_INST),
     ),
     "mistral-v7": Family(

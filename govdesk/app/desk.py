@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from govdesk.app import models, new_profile, prompt_cache
+from govdesk.app.preferences import Preferences
 from govdesk.app.rules import build_redactor, load_policy
 from govdesk.audit import tail
 from govdesk.audit.client import AuditClient
@@ -28,6 +29,7 @@ from govdesk.domain.turn import ModelInfo, Outcome
 from govdesk.errors import AuditClosedError, GovDeskError, KnownError, UnreadableError
 from govdesk.inference import computing, graphics_words, processor, threads
 from govdesk.inference.graphics import Graphics
+from govdesk.inference.plan import default_plan
 from govdesk.inference.supervisor import Supervisor
 from govdesk.inference.tuner import Tuner
 from govdesk.inference.tuning import Tunings
@@ -88,11 +90,13 @@ class SessionDesk:
         self._closing = threading.Event()
         self._tunings = Tunings(profile.tuning, processor.read())
         self._graphics = Graphics(self.policy.policy.inference.gpu, profile.graphics)
+        self._preferences = Preferences(profile.preferences)
         self._inference = Supervisor(
             link,
             self._shelf.choose,
             self._audit.append,
             selftest.require_closed,
+            plan=lambda manifest, facts: default_plan(manifest, facts, self._preferences.kv),
             tuned=self._tunings.threads,
             graphics=self._graphics,
             find_draft=self._shelf.draft_for,
@@ -178,7 +182,9 @@ class SessionDesk:
     @property
     def models(self) -> Models:
         """The models of this workstation."""
-        return models.RecordedModels(self._shelf, self._audit, self.policy, self._digest_in_use)
+        return models.RecordedModels(
+            self._shelf, self._audit, self.policy, self._digest_in_use, self._preferences
+        )
 
     @property
     def runs_on(self) -> str:

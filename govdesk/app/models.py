@@ -8,11 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from govdesk import config
+from govdesk.app.preferences import Preferences
 from govdesk.app.rules import POLICY_FOLDER, covers
 from govdesk.chat.ports import AuditLog
 from govdesk.chat.recording import recorded
 from govdesk.config import Profile
-from govdesk.domain.models import Checked, Imported, ModelDetails, ModelList, Place, Removed, Watch, Which
+from govdesk.domain.models import (
+    Checked,
+    ContextMemory,
+    Imported,
+    ModelDetails,
+    ModelList,
+    Place,
+    Removed,
+    Watch,
+    Which,
+)
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.record import Entry, Event
 from govdesk.errors import AuditClosedError, GovDeskError, UsageError
@@ -75,12 +86,19 @@ class RecordedModels:
         audit: the log.
         policy: in force.
         in_use: digest of the loaded model, or empty.
+        preferences: this person's.
     """
 
     def __init__(
-        self, shelf: Shelf, audit: AuditLog, policy: PolicyInForce, in_use: Callable[[], str]
+        self,
+        shelf: Shelf,
+        audit: AuditLog,
+        policy: PolicyInForce,
+        in_use: Callable[[], str],
+        preferences: Preferences,
     ) -> None:
         self._shelf = shelf
+        self._preferences = preferences
         self._audit = audit
         self._policy = policy
         self._in_use = in_use
@@ -138,6 +156,17 @@ class RecordedModels:
             record.fields = {"files": len(checked.files), "unsound": checked.unsound}
             record.code = "model.digest" if checked.unsound else ""
         return checked
+
+    def context_memory(self) -> ContextMemory:
+        """What this person chose for the memory of conversations."""
+        facts = self._shelf.facts_of_chosen()
+        possible = facts is not None and fit.kv_possible(facts, "q8_0")
+        return ContextMemory(self._preferences.choices.halve_context, possible, fit.QUALITY_NOTE)
+
+    def halve_context(self, *, halve: bool) -> ContextMemory:
+        """Choose it; how a model was loaded is on record with its loading."""
+        self._preferences.halve_context(halve=halve)
+        return self.context_memory()
 
     def remove_model(self, which: Which) -> Removed:
         """Remove an imported version of a model."""

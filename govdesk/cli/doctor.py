@@ -53,6 +53,7 @@ def _run(parsed: argparse.Namespace, desk: Desk) -> int:
     checks = [
         *_network(desk.probes),
         model,
+        _conversations(desk),
         *_computing(desk),
         *_graphics(desk),
         *_policy(desk),
@@ -92,6 +93,13 @@ def _model(desk: Desk) -> Check:
     found = f"{model.name}, {model.context_tokens} tokens of context, SHA-384 {model.digest[:16]}…"
     found += f"; runs on {desk.runs_on}"
     return Check("model", ok=True, severity="cat1", found=found)
+
+
+def _conversations(desk: Desk) -> Check:
+    """In how much memory the model keeps conversations; a choice, and nothing wrong."""
+    now = desk.models.context_memory()
+    found = f"{now.words}. {now.note}" if now.halved and now.possible else now.words
+    return Check("model.conversations", ok=True, severity="cat3", found=f"memory: {found}")
 
 
 def _computing(desk: Desk) -> list[Check]:

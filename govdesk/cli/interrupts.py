@@ -87,8 +87,8 @@ def stopping(work: Stoppable) -> Iterator[None]:
         done.set()
         waiting.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if terminated.is_set():
-        _terminated()
+        if terminated.is_set():  # also when the work ends with an error, because it was stopped
+            _terminated()
 
 
 def _terminated(_number: int = signal.SIGTERM, _frame: FrameType | None = None) -> None:

@@ -30,10 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--quantization", metavar="Q", default="", help="only this one, for example Q8_0")
     verify = actions.add_parser("verify", help="read a model's files and compare them with what was signed")
     remove = actions.add_parser("remove", help="remove an imported model")
+    settings = actions.add_parser("settings", help="what you chose for all models")
+    settings.add_argument(
+        "--halve-context",
+        choices=("on", "off"),
+        help="keep conversations in half the memory; answers may differ slightly, long prompts read slower",
+    )
     for action in (show, verify, remove):
         action.add_argument("name", metavar="NAME")
         action.add_argument("--version", type=int, metavar="N", help="which, where there are several")
-    for action in (listing, show, bring, verify, remove):
+    for action in (listing, show, bring, verify, remove, settings):
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -49,7 +55,7 @@ def _which(parsed: argparse.Namespace) -> Which:
 
 
 def run(parsed: argparse.Namespace, desk: Desk) -> int:
-    """`import`, `verify` and `remove`, on record; 1 when a model is refused, or not what was signed."""
+    """`import`, `verify`, `remove` and `settings`; 1 when a model is refused, or not what was signed."""
     try:
         return _run(parsed, desk)
     except ModelError as error:
@@ -65,12 +71,32 @@ def _run(parsed: argparse.Namespace, desk: Desk) -> int:
             return _import(parsed, desk)
         case "verify":
             return _verify(parsed, desk)
+        case "settings":
+            return _settings(parsed, desk)
     removed = desk.models.remove_model(_which(parsed))
     if parsed.json:
         _print_json(removed)
     else:
         size = _megabytes(removed.size_bytes)
         _say(f"Removed {removed.name}, version {removed.version}: {size} are free. {removed.stays}")
+    return 0
+
+
+def _settings(parsed: argparse.Namespace, desk: Desk) -> int:
+    """Say what was chosen, after choosing where something was asked for."""
+    now = desk.models.context_memory()
+    if parsed.halve_context:
+        halve = parsed.halve_context == "on"
+        if halve and not now.possible:
+            output.aside("govdesk: The model that answers cannot keep conversations in half the memory.\n")
+            return 1
+        now = desk.models.halve_context(halve=halve)
+    if parsed.json:
+        _print_json({"schema": 1, **msgspec.to_builtins(now)})
+    else:
+        _say(f"Memory of conversations: {now.words}. {now.note if now.possible else ''}".rstrip())
+        if parsed.halve_context:
+            _say("In force when the model is loaded the next time.")
     return 0
 
 

@@ -198,6 +198,23 @@ class Removed:
     stays: str
 
 
+@dataclass(frozen=True, slots=True)
+class ContextMemory:
+    """Whether conversations are kept in half the memory, and whether the model that answers can do so."""
+
+    halved: bool
+    possible: bool
+    note: str
+    """What it costs, in words."""
+
+    @property
+    def words(self) -> str:
+        """As people read it."""
+        if not self.halved:
+            return "whole"
+        return "halved" if self.possible else "chosen to be halved, which this model cannot: whole"
+
+
 Watch = Callable[[ImportProgress], None]
 """Called a few times a second while an import runs, on the thread that runs it."""
 
@@ -243,6 +260,18 @@ class Models(ModelLooks, Protocol):
 
     def verify_model(self, which: Which, watch: Watch, stopped: Callable[[], bool]) -> Checked:
         """Read every file of a model and compare it with what was signed."""
+        ...
+
+    def context_memory(self) -> ContextMemory:
+        """What this person chose for the memory of conversations."""
+        ...
+
+    def halve_context(self, *, halve: bool) -> ContextMemory:
+        """Choose it; in force when a model is loaded the next time.
+
+        Raises:
+            GovDeskError: that cannot be kept.
+        """
         ...
 
     def remove_model(self, which: Which) -> Removed:

@@ -212,6 +212,8 @@ class ChatPage(QWidget):
             why = _CHECKING
         elif running is not None and running.conversation != self._shown:
             why = _ELSEWHERE
+        elif running is not None and running.then_send:
+            why = words.SUMMARY_FIRST
         else:
             why = "" if self._model_ready else _LOADING_MODEL
         self.composer.block(why)

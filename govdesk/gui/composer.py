@@ -19,7 +19,7 @@ from govdesk.domain.text import visible
 from govdesk.domain.turn import Counted
 from govdesk.gui import words
 from govdesk.gui.estimate import estimated_tokens
-from govdesk.gui.length import LengthChoice
+from govdesk.gui.length import LengthButton
 from govdesk.gui.parts import Button, OneLine, announce, button, label, restyle
 
 LARGE_PASTE_CHARACTERS = 20_000
@@ -30,6 +30,9 @@ _METER_WIDTHS = (40, 140)
 _SHARE = 4
 """The box takes at most this part of the page: in a small window there must be room to read."""
 _CHOOSE = "Make it shorter, or send it and choose what is left out; nothing is cut by itself."
+_SHORTEN = "Make it shorter; nothing is cut by itself."
+_SURELY = 2
+"""No estimate is so many times too high: only then a message is said to be too long alone."""
 _HIDDEN = (
     "The text held hidden characters, which can make it look different from what it says. They are written "
     "out now, as in ⟨U+202E⟩: what you see is what is sent."
@@ -171,7 +174,7 @@ class Composer(QFrame):
         self.meter.setMaximumWidth(_METER_WIDTHS[1])
         self.meter.setAccessibleName("Context used")
         self.meter_words = OneLine("", "muted")
-        self.length = LengthChoice()
+        self.length = LengthButton()
         self.network_button = button("network: not tested yet", "quiet", tip="What the self-test tried")
         self.network_button.clicked.connect(self.network)
         middle = QHBoxLayout()
@@ -237,6 +240,7 @@ class Composer(QFrame):
 
     def set_running(self, *, running: bool, text_fixed: bool) -> None:
         """Show Stop instead of Send; `text_fixed` while the text is being checked."""
+        self._keep_focus()
         self.send_button.setVisible(not running)
         self.stop_button.setVisible(running)
         self.stop_button.setEnabled(running)
@@ -246,8 +250,14 @@ class Composer(QFrame):
         if not running and self._said == _WAIT:
             self.say("")
 
+    def _keep_focus(self) -> None:
+        """A button that goes would hand the focus to whatever comes behind it."""
+        if self.send_button.hasFocus() or self.stop_button.hasFocus():
+            self.box.setFocus()
+
     def set_stopping(self) -> None:
         """Stop was asked for."""
+        self._keep_focus()
         self.stop_button.setText(_STOPPING)
         self.stop_button.setEnabled(False)
 
@@ -305,7 +315,9 @@ class Composer(QFrame):
         too_large = len(prompt) > MAX_PROMPT_CHARACTERS
         self.send_button.setEnabled(bool(prompt) and not self._blocked and not too_large)
         why = self._blocked or (_too_large(len(prompt)) if too_large else self._said)
-        why = why or (_over(total - room, exact=exact) if over else "")
+        why = why or (
+            _over(total - room, exact=exact, alone=draft > _SURELY * limit) if over and prompt else ""
+        )
         self.why_not.setText(visible(why))
         self.why_not.setVisible(bool(why))
 
@@ -353,9 +365,9 @@ def _limit() -> str:
     return f"At most {words.size(MAX_PROMPT_CHARACTERS)} can be sent at once; send it in parts."
 
 
-def _over(tokens: int, *, exact: bool) -> str:
+def _over(tokens: int, *, exact: bool, alone: bool) -> str:
     what = f"This is {words.number(tokens)} tokens too long for the model."
-    return f"{what if exact else 'This is probably too long for the model.'} {_CHOOSE}"
+    return f"{what if exact else 'This is probably too long for the model.'} {_SHORTEN if alone else _CHOOSE}"
 
 
 def _too_large(characters: int) -> str:

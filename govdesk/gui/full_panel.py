@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout
 
@@ -65,10 +65,15 @@ class FullPanel(QScrollArea):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Narrower, its words need more lines."""
         super().resizeEvent(event)
-        self._fit()
+        if event.size().width() != event.oldSize().width():
+            QTimer.singleShot(
+                0, self, self._fit
+            )  # not within a resizing: the viewport would keep the old one
 
     def _fit(self) -> None:
-        needed = self._column.totalHeightForWidth(self.viewport().width())
+        around = self.contentsMargins()
+        width = self.width() - around.left() - around.right()  # without a scroll bar, where none is needed
+        needed = self._column.totalHeightForWidth(width) + around.top() + around.bottom()
         self.setFixedHeight(min(self._room, needed))
 
     def ask(self, too_long: TooLong) -> None:

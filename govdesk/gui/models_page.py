@@ -9,6 +9,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
+    QCheckBox,
     QHBoxLayout,
     QListWidget,
     QPlainTextEdit,
@@ -19,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from govdesk.domain.models import (
     Checked,
+    ContextMemory,
     Imported,
     ImportProgress,
     ModelLine,
@@ -83,6 +85,9 @@ class ModelsPage(QWidget):
         )
         self.verify_button = button("Check the files", name="Read the model's files and compare")
         self.remove_button = button("Remove…", "danger", name="Remove the model", tip="Delete; asks first")
+        self.halve_box = QCheckBox("Halve the memory of long conversations (answers may differ slightly)")
+        self.halve_box.setAccessibleName(self.halve_box.text())
+        self.halve_box.hide()
         self.progress_words = label("", "muted")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -96,6 +101,7 @@ class ModelsPage(QWidget):
         self.list.currentRowChanged.connect(self._show_details)
         self.verify_button.clicked.connect(self._verify)
         self.remove_button.clicked.connect(self._remove)
+        self.halve_box.clicked.connect(self._halve)
         self.stop_button.clicked.connect(self.stop)
         self.again_button.clicked.connect(lambda: self.bring(self._place))
         self._told.connect(self._show_progress, Qt.ConnectionType.QueuedConnection)
@@ -115,6 +121,7 @@ class ModelsPage(QWidget):
         """Look at the folders again, off the GUI thread."""
         self.words.setText("Looking at the models…")
         self._tasks.call(self._looks.next(self._models.models), self._show, self._fail)
+        self._tasks.call(self._models.context_memory, self._show_memory, self._fail)
 
     def stop(self) -> None:
         """Stop what runs; what was copied is kept."""
@@ -164,6 +171,7 @@ class ModelsPage(QWidget):
         work.addWidget(self.stop_button)
         work.addWidget(self.again_button, 0, Qt.AlignmentFlag.AlignLeft)
         foot = QHBoxLayout()
+        foot.addWidget(self.halve_box)
         foot.addStretch(1)
         foot.addWidget(self.verify_button)
         foot.addWidget(self.remove_button)
@@ -306,6 +314,19 @@ class ModelsPage(QWidget):
             lambda: self._tasks.call(lambda: self._models.remove_model(line.which), removed, self._fail)
         )
         dialog.open()
+
+    def _halve(self, halve: bool) -> None:
+        def fail(error: GovDeskError) -> None:
+            self.halve_box.setChecked(not halve)
+            self._say_problem(error)
+
+        self._tasks.call(lambda: self._models.halve_context(halve=halve), self._show_memory, fail)
+
+    def _show_memory(self, now: ContextMemory) -> None:
+        """Offered where the model that answers can do it."""
+        self.halve_box.setVisible(now.possible)
+        self.halve_box.setChecked(now.halved)
+        self.halve_box.setToolTip(visible(f"{now.note} In force when the model is loaded the next time."))
 
     def _fail(self, error: GovDeskError) -> None:
         self.words.setText("")

@@ -39,6 +39,7 @@ _REASON_WORDS = {
     "worker.template": "The model's chat template did not end.",
     "worker.memory": "The model's process needed more memory than it may have.",
 }
+SUMMARY_FIRST = "The oldest turns are summarised first; then your message is sent."
 NOT_SUMMARISED = "Your message was not sent; send it again to choose once more."
 STOPPED_EARLY = "Stopped before it was sent. Nothing was stored; your text is still here."
 FULL_ELSEWHERE = (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from govdesk import config
 from govdesk.errors import MarkingError, ModelError
 from govdesk.inference.manifest import SUFFIX, Manifest, read_manifest
 from govdesk.inference.store import Model, models_of
@@ -225,7 +226,9 @@ def missing(model: Model) -> ModelError:
         f"The model file {path.name} is missing from {path.parent}.",
         code="model.missing",
         kept=_KEPT,
-        todo="Run the set-up again (`make run`), or import the model package (`govdesk model import`).",
+        todo="Run the set-up again (`make run`)."
+        if path.parent == config.MODELS
+        else "Import the model package again (`govdesk model import`).",
     )
 
 

@@ -49,7 +49,7 @@ def _library(computing: Computing) -> Finding:
         case "native":
             built = "llama.cpp built for this processor"
         case variant:
-            built = f"llama.cpp's variant {variant}, the fastest that this processor can run"
+            built = f"llama.cpp's variant {variant}, the fastest that loads here"
     used = ", ".join(computing.features) or "none that it tells"
     return Finding("compute.library", ok=True, found=f"{built}; uses {used}")
 

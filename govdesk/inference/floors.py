@@ -64,7 +64,6 @@ class Floors:
         if kept.get(name, 0) >= version:
             return
         kept[name] = version
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(self._file, msgspec.json.encode(_Kept(kept), order="sorted"))
 
 
@@ -76,6 +75,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     partial = path.with_name(f".{path.name}.new")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -21,6 +21,8 @@ _X86 = frozenset({"x86_64", "AMD64"})
 _ARM = frozenset({"aarch64", "arm64"})
 _SIZE = re.compile(r"(Q\d_K)_(?:XS|S|M|L|XL)")
 """`Q4_K_M` and its like are mixes that are mostly of the format before the size."""
+_MIXES = {"IQ3_M": "IQ3_S", "IQ3_XS": "IQ3_S", "IQ2_M": "IQ2_S", "MXFP4_MOE": "MXFP4"}
+"""Mixes of llama.cpp whose name is no format's, and what most of their weights are in."""
 
 _Needs = tuple[tuple[str, ...], ...]
 """Features that suffice together, each alternative apart."""
@@ -82,7 +84,7 @@ def this_cpu(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) 
 def block_format(quantization: str) -> str:
     """The format that most of a quantisation's weights are in: `Q4_K` of `Q4_K_M`."""
     mix = _SIZE.fullmatch(quantization)
-    return mix[1] if mix else quantization
+    return mix[1] if mix else _MIXES.get(quantization, quantization)
 
 
 def speed(quantization: str, cpu: Cpu) -> Speed:

@@ -110,7 +110,7 @@ def import_package(
             paths = [
                 staging.final / part.file if part in here else staging.partial(part) for part in variant.files
             ]
-            require_fit(package.manifest, facts(paths))
+            require_fit(package.manifest, variant, facts(paths))
     except ModelError:
         staging.discard()
         raise
@@ -139,13 +139,13 @@ def facts(paths: list[Path] | tuple[Path, ...]) -> GgufFacts:
             os.close(descriptor)
 
 
-def require_fit(manifest: Manifest, found: GgufFacts) -> None:
-    """The files are the model that the manifest describes.
+def require_fit(manifest: Manifest, variant: Variant, found: GgufFacts) -> None:
+    """The files of a variant are the model that the manifest describes.
 
     Raises:
         ModelError: another architecture, or another chat template.
     """
-    file = manifest.variants[0].files[0].file
+    file = variant.files[0].file
     if found.architecture != manifest.architecture:
         raise refused(
             file,
@@ -160,13 +160,19 @@ def _recover(staging: Staging, parts: tuple[ModelFile, ...]) -> None:
     """Files that had their name when a publishing was cut off are looked at again like all others."""
     for part in parts:
         named = staging.folder / part.file
-        if os.path.lexists(named):
-            named.replace(staging.partial(part))
+        try:
+            if os.path.lexists(named):
+                named.replace(staging.partial(part))
+        except OSError as error:
+            raise cannot_write(named, error) from error
 
 
 def _require_room(staging: Staging, parts: tuple[ModelFile, ...]) -> None:
     needed = staging.needed_bytes(parts)
-    room = os.statvfs(staging.models)
+    try:
+        room = os.statvfs(staging.models)
+    except OSError as error:
+        raise cannot_write(staging.models, error) from error
     free = room.f_bavail * room.f_frsize
     if needed and needed + _SPARE_BYTES > free:
         raise DiskFullError(
@@ -189,7 +195,10 @@ def _copy(package: Package, staging: Staging, part: ModelFile, progress: Progres
         before, sound = _copy_behind(source, target, part, progress)
         if not sound and before:
             progress.back(part.bytes)
-            target.unlink()
+            try:
+                target.unlink()
+            except OSError as error:
+                raise cannot_write(target, error) from error
             os.lseek(source, 0, os.SEEK_SET)
             before, sound = _copy_behind(source, target, part, progress)
         if not sound:
@@ -202,13 +211,12 @@ def _copy(package: Package, staging: Staging, part: ModelFile, progress: Progres
 
 def _copy_behind(source: int, path: Path, part: ModelFile, progress: Progress) -> tuple[int, bool]:
     """Bytes that were there before, and whether the whole has the signed digest, durable on the disk."""
-    digest = crypto.Sha384()
     try:
         target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        before = _hash_again(target, part, digest, progress)
+        before, digest = _hash_again(target, path, part, progress)
         os.lseek(source, before, os.SEEK_SET)
         done = before
         while done < part.bytes:
@@ -230,32 +238,60 @@ def _copy_behind(source: int, path: Path, part: ModelFile, progress: Progress) -
     return before, crypto.same(digest.hexdigest().encode(), part.sha384.encode())
 
 
-def _hash_again(target: int, part: ModelFile, digest: crypto.Sha384, progress: Progress) -> int:
-    """Hash what was copied before; nothing is believed of it. Its length."""
-    status = os.fstat(target)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > part.bytes:
-        os.ftruncate(target, 0)
-        return 0
+def _hash_again(target: int, path: Path, part: ModelFile, progress: Progress) -> tuple[int, crypto.Sha384]:
+    """Hash what was copied before; nothing is believed of it. Its length, and the digest so far.
+
+    What the disk does not give back is copied from the beginning: kept, it would stop every import.
+    """
+    try:
+        status = os.fstat(target)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > part.bytes:
+            os.ftruncate(target, 0)
+            return 0, crypto.Sha384()
+        done, digest = _hash(target, "checking what was copied before", part, progress)
+        if digest is None:
+            progress.back(done)
+            os.lseek(target, 0, os.SEEK_SET)
+            os.ftruncate(target, 0)
+            return 0, crypto.Sha384()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return done, digest
+
+
+def _hash(
+    descriptor: int, doing: str, part: ModelFile, progress: Progress
+) -> tuple[int, crypto.Sha384 | None]:
+    """Bytes that were read, and their digest; None when the disk did not give all of them."""
+    digest = crypto.Sha384()
     done = 0
-    while piece := os.read(target, PIECE_BYTES):
+    while True:
+        try:
+            piece = os.read(descriptor, PIECE_BYTES)
+        except OSError:
+            return done, None
+        if not piece:
+            return done, digest
         digest.update(piece)
         done += len(piece)
-        progress.add("checking what was copied before", part.file, len(piece))
-    return done
+        progress.add(doing, part.file, len(piece))
 
 
 def _sound(path: Path, part: ModelFile, progress: Progress) -> bool:
-    """Whether this very file is installed already."""
-    if size_of(path) != part.bytes or path.is_symlink():
+    """Whether this very file is installed already; one that the disk does not give is not."""
+    if size_of(path) != part.bytes:
         return False
-    digest = crypto.Sha384()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
-            progress.add("checking what is here", part.file, len(piece))
-    if digest.hexdigest() == part.sha384:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        done, digest = _hash(descriptor, "checking what is here", part, progress)
+    finally:
+        os.close(descriptor)
+    if digest is not None and digest.hexdigest() == part.sha384:
         return True
-    progress.back(part.bytes)
+    progress.back(done)
     return False
 
 

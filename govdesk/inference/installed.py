@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from govdesk.errors import ModelError
 from govdesk.inference import staging
 
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
@@ -26,9 +27,21 @@ def versions(models: Path, name: str) -> tuple[Installed, ...]:
     Args:
         models: the profile's models.
         name: of the manifest.
+
+    Raises:
+        ModelError: the models' folder cannot be read.
     """
     found = []
-    for folder in models.iterdir() if models.is_dir() else ():
+    try:
+        folders = list(models.iterdir()) if models.is_dir() else []
+    except OSError as error:
+        raise ModelError(
+            f"The folder {models} cannot be read: {error.strerror}.",
+            code="model.unreadable",
+            kept="Nothing was removed.",
+            todo="Check the folder's owner and the disk.",
+        ) from error
+    for folder in folders:
         stem, _, version = folder.name.rpartition("-")
         if stem == name and _VERSION.fullmatch(version) and folder.is_dir() and not folder.is_symlink():
             found.append(Installed(folder, name, int(version)))

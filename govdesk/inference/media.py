@@ -6,6 +6,7 @@ a file but the bytes that were read of it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from dataclasses import dataclass
@@ -114,18 +115,19 @@ class Package:
         return descriptor
 
     def _only_manifest(self, folder: Path) -> str:
-        found = []
-        with os.scandir(self.folder) as entries:
-            for number, entry in enumerate(entries):
-                if number >= MAX_ENTRIES:
-                    raise ModelError(
-                        f"The folder {folder} has more than {MAX_ENTRIES:,} entries.",
-                        code="model.place",
-                        kept=_KEPT,
-                        todo="Name the manifest itself.",
-                    )
-                if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
-                    found.append(entry.name)
+        try:
+            with os.scandir(self.folder) as entries:
+                names = [entry.name for entry in itertools.islice(entries, MAX_ENTRIES + 1)]
+        except OSError as error:
+            raise _unreadable(folder, error.strerror) from error
+        if len(names) > MAX_ENTRIES:
+            raise ModelError(
+                f"The folder {folder} has more than {MAX_ENTRIES:,} entries.",
+                code="model.place",
+                kept=_KEPT,
+                todo="Name the manifest itself.",
+            )
+        found = [name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
         if len(found) == 1:
             return found[0]
         if not found:

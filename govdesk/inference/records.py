@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from govdesk.domain.frames import GpuBackend, Probe
+from govdesk.domain.frames import GpuBackend, LoadModel, Probe
 from govdesk.domain.record import Entry, Event
 from govdesk.inference.store import Model
 
+Fields = dict[str, str | bool | int | dict[str, int] | None]
 _CHANNEL = re.compile(r"[a-z0-9_-]{1,32}")
 _FOUND = re.compile(r"[A-Za-z0-9]{1,20}|\?")
 
@@ -20,7 +21,7 @@ def plain(untrusted_probes: tuple[Probe, ...]) -> bool:
     )
 
 
-def load(model: Model, outcome: str, fields: dict[str, str | bool | int | dict[str, int] | None]) -> Entry:
+def load(model: Model, outcome: str, fields: Fields) -> Entry:
     """Of a model that the worker is about to get, or that it cannot have."""
     return Entry(
         event=Event.MODEL_LOAD,
@@ -29,6 +30,11 @@ def load(model: Model, outcome: str, fields: dict[str, str | bool | int | dict[s
         model=model.digest,
         fields={"version": model.manifest.version, **fields},
     )
+
+
+def loaded_as(model: Model, order: LoadModel) -> Fields:
+    """How: its bytes, the context in tokens, and how keys and values are kept."""
+    return {"bytes": model.variant.bytes, "context": order.context_tokens, "kv": order.kv}
 
 
 def self_test(outcome: str, probes: tuple[Probe, ...], code: str | None) -> Entry:

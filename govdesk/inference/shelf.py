@@ -23,7 +23,7 @@ from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.installed import Installed
 from govdesk.inference.manifest import Manifest, Variant
 from govdesk.inference.media import Package
-from govdesk.inference.showing import Showing
+from govdesk.inference.showing import Showing, facts_of
 from govdesk.inference.store import Model, models_of
 
 _KEPT = "Nothing was imported. Your conversations are unchanged."
@@ -99,6 +99,11 @@ class Shelf:
         model = min(self.find(which, quantization), key=lambda m: (m != chosen, bool(m.missing)))
         older = next((error.what for other, error in self._found().older if other == model), "")
         return self._showing(loaded).details(model, older)
+
+    def facts_of_chosen(self) -> GgufFacts | None:
+        """What the files of the model that answers hold; None when there is none, or they are damaged."""
+        chosen = self._chosen()
+        return facts_of(chosen)[0] if chosen is not None else None
 
     def find(self, which: Which, quantization: str = "") -> tuple[Model, ...]:
         """The variants of one version, the imported before the shipped.

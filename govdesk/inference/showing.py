@@ -47,7 +47,7 @@ class Showing:
         """It in one format; `older` says why it is too old, where it is."""
         manifest, variant = model.manifest, model.variant
         state, why = (ModelState.OLDER, older) if older else self._state(model)
-        facts, _ = _facts(model) if self._fit and not model.missing else (None, "")
+        facts, _ = facts_of(model) if self._fit and not model.missing else (None, "")
         return ModelLine(
             name=manifest.name,
             version=manifest.version,
@@ -79,7 +79,7 @@ class Showing:
         Raises:
             ModelError: its manifest went away meanwhile.
         """
-        facts, problem = (None, "") if model.missing else _facts(model)
+        facts, problem = (None, "") if model.missing else facts_of(model)
         template = facts.chat_template if facts else None
         return ModelDetails(
             line=self.line(model, older),
@@ -126,7 +126,7 @@ class Showing:
         raise catalogue.missing(model)  # it was there a moment ago
 
 
-def _facts(model: Model) -> tuple[GgufFacts | None, str]:
+def facts_of(model: Model) -> tuple[GgufFacts | None, str]:
     try:
         return importing.facts(model.paths), ""
     except ModelError as error:

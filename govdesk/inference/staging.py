@@ -98,9 +98,16 @@ class Staging:
 
 
 def sweep(models: Path) -> None:
-    """Finish what a removal left."""
-    for item in models.glob(f".*{_REMOVED}"):
-        _remove(item)
+    """Finish what a removal left.
+
+    Raises:
+        DiskFullError: the disk refuses.
+    """
+    try:
+        for item in models.glob(f".*{_REMOVED}"):
+            _remove(item)
+    except OSError as error:
+        raise cannot_write(models, error) from error
 
 
 def remove_folder(folder: Path) -> None:

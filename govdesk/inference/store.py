@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from govdesk import crypto
+from govdesk import config, crypto
 from govdesk.domain.ids import ModelDigest
 from govdesk.domain.turn import ModelInfo
 from govdesk.errors import ModelError
@@ -149,7 +149,16 @@ def unusable(path: Path, why: str, code: str) -> ModelError:
         f"The model file {path.name} {why}.",
         code=code,
         kept="It was not loaded. " + _KEPT,
-        todo="Fetch it again (`make run`), or ask your administrator for the model package.",
+        todo=_again(path),
+    )
+
+
+def _again(path: Path) -> str:
+    """What to do: the files that came with GovDesk come by the set-up, imported ones by an import."""
+    if path.parent == config.MODELS:
+        return "Fetch it again (`make run`), or ask your administrator for the model package."
+    return (
+        "Import it again (`govdesk model import`): that mends it. Or ask your administrator for the package."
     )
 
 

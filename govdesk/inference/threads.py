@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from govdesk.inference import processor
 from govdesk.inference.processor import Processor
 
 MAX_THREADS = 512
@@ -54,3 +55,8 @@ def explain(found: Processor) -> str:
     if found.quota is not None:
         parts.append(f"a control group allows {found.quota:g} processors")
     return f"{', '.join(parts)}: {chosen.decode} threads to answer, {chosen.batch} to read"
+
+
+def suitable() -> int:
+    """Threads to decode with on this machine."""
+    return choose(processor.read()).decode

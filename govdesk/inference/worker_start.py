@@ -36,8 +36,6 @@ from govdesk.inference.worker_ports import Broker
 
 _EXIT_WALLS = 5
 """How a worker ends whose walls cannot be had; it says nothing before they stand."""
-_NOT_THE_CARDS = frozenset({"worker.memory", "worker.template"})
-"""Ends that say nothing about a card: its own memory ran out, or the model's template did not end."""
 
 
 class WorkerStart:
@@ -94,8 +92,8 @@ class WorkerStart:
             raise
         draft: Draft | None = None
         try:
-            self._record(records.load(model, "success", {"bytes": model.variant.bytes}))
             order = self._plan(model.manifest, opened.facts)
+            self._record(records.load(model, "success", records.loaded_as(model, order)))
             draft = self._drafts.open(model, opened.facts, order)
             gpu: GpuBackend = "" if self._card_failed else self._graphics.choose(self._probe)
             done = self._load_on_graphics(model, opened, order, gpu, draft) if gpu else None
@@ -168,9 +166,10 @@ class WorkerStart:
     def _failed_on(self, gpu: GpuBackend, error: WorkerError) -> None:
         """A worker failed with a model loaded. Where that was on a card, the next one uses the processor.
 
-        Whether the card is tried again in another session is for `graphics` to judge.
+        Whether the card is tried again in another session is for `graphics` to judge. Memory that ran out in
+        the worker's own process, and a model's template that does not end, say nothing about a card.
         """
-        if gpu and error.code not in _NOT_THE_CARDS:
+        if gpu and error.code not in {"worker.memory", "worker.template"}:
             self._card_failed = True
             self._graphics.failed(gpu, error.code)
             failures.on_card(error)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -24,11 +25,13 @@ from govdesk.worker.deadline import TooSlowError, within
 from govdesk.worker.jinja_sandbox import RefusedError, TemplateEnvironment
 
 RENDER_SECONDS = 2.0
-"""Longest that compiling or rendering may take; real templates take a millisecond."""
+"""Longest that compiling or rendering may take, a second try included; real templates take a millisecond."""
+_LEAST_SECONDS = 0.01
 MAX_TEMPLATE_CHARACTERS = 256 * 1024
 MAX_RENDERED_CHARACTERS = 1024 * 1024
 _PAD = "\u2003\u2002"
 """White space around each mark that no template writes: where it is gone, the template trims texts."""
+_MARK = re.compile("\ue000[0-9a-f]{24}\ue001")
 _FOLDED = "\n\n"
 """Between two texts that a template takes only as one."""
 _UNKNOWN = re.compile(r"(?:Encountered unknown (tag)|No (filter|test) named) '([a-z_]{1,24})'")
@@ -78,7 +81,7 @@ class ChatTemplate:
     def __init__(self, source: str, bos: str, eos: str, today: Callable[[], date] = date.today) -> None:
         if len(source) > MAX_TEMPLATE_CHARACTERS:
             raise TemplateFailedError("template.too-large")
-        self._template = _in_time(lambda: _compiled(source, today), _not_compiled)
+        self._template = _in_time(RENDER_SECONDS, lambda: _compiled(source, today), _not_compiled)
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self.source = source
 
@@ -94,16 +97,18 @@ class ChatTemplate:
                 give, `template.forbidden`, `template.refused` when it says so itself, `template.too-large`,
                 `template.too-slow`, or `template.lost-text` when it drops, repeats or reorders texts.
         """
+        started = time.monotonic()
         marks = [f"\ue000{secrets.token_hex(12)}\ue001" for _ in messages]
         padded = [f"{_PAD}{mark}{_PAD}" for mark in marks]
         turns = [{"role": role, "content": text} for (role, _), text in zip(messages, padded, strict=True)]
         try:
-            return _apart(self._rendered(turns), messages, marks)
+            return _apart(self._rendered(turns, RENDER_SECONDS), messages, marks)
         except TemplateFailedError as error:
             folded = _folded(turns)
             if len(folded) == len(turns) or error.code not in {"template.refused", "template.lost-text"}:
                 raise
-        return _apart(self._rendered(folded), messages, marks)
+        left = max(_LEAST_SECONDS, RENDER_SECONDS - (time.monotonic() - started))
+        return _apart(self._rendered(folded, left), messages, marks)
 
     def opening(self) -> str:
         """What the template lets the assistant begin with; empty where that cannot be found out."""
@@ -113,15 +118,15 @@ class ChatTemplate:
             return ""
         return last.text if last.special else ""
 
-    def _rendered(self, turns: list[dict[str, str]]) -> str:
+    def _rendered(self, turns: list[dict[str, str]], seconds: float) -> str:
         given = {"messages": turns, "add_generation_prompt": True, **self._tokens}
-        return _in_time(lambda: _bounded(self._template.generate(**given)), _not_rendered)
+        return _in_time(seconds, lambda: _bounded(self._template.generate(**given)), _not_rendered)
 
 
-def _in_time(work: Callable[[], _Result], code: Callable[[Exception], str]) -> _Result:
+def _in_time(seconds: float, work: Callable[[], _Result], code: Callable[[Exception], str]) -> _Result:
     """What the template's code gives; whatever it raises becomes a `TemplateFailedError`."""
     try:
-        return within(RENDER_SECONDS, work)
+        return within(seconds, work)
     except TemplateFailedError:
         raise
     except TooSlowError as error:
@@ -157,31 +162,29 @@ def _apart(rendered: str, messages: tuple[tuple[str, str], ...], marks: list[str
 
     A system text may stand anywhere: some templates put it before the last question.
     """
-    if any(rendered.count(mark) != 1 for mark in marks):
-        raise TemplateFailedError("template.lost-text")
-    found = sorted((rendered.index(mark), number) for number, mark in enumerate(marks))
+    numbers = {mark: number for number, mark in enumerate(marks)}
+    found = [(place, numbers[place[0]]) for place in _MARK.finditer(rendered) if place[0] in numbers]
     spoken = [number for _, number in found if messages[number][0] != "system"]
-    if spoken != sorted(spoken):
+    if sorted(number for _, number in found) != list(range(len(marks))) or spoken != sorted(spoken):
         raise TemplateFailedError("template.lost-text")
     result: list[Part] = []
-    for _, number in found:
-        before, _, rendered = rendered.partition(marks[number])
-        text = messages[number][1]
+    at = 0
+    for place, number in found:
+        before, text, at = rendered[at : place.start()], messages[number][1], place.end()
         if before.endswith(_PAD):
             before = before[: -len(_PAD)]
         else:
             text = text.lstrip()
-        if rendered.startswith(_PAD):
-            rendered = rendered[len(_PAD) :]
+        if rendered.startswith(_PAD, at):
+            at += len(_PAD)
         else:
             text = text.rstrip()
-        cut_after = rendered.startswith(_PAD[0]) and not rendered.startswith(
-            _PAD
-        )  # another text's may follow
+        # another text's white space may follow
+        cut_after = rendered.startswith(_PAD[0], at) and not rendered.startswith(_PAD, at)
         if cut_after or before.endswith(_PAD[-1]):
             raise TemplateFailedError("template.lost-text")
         result += [Part(before, special=True), Part(text, special=False)]
-    result.append(Part(rendered, special=True))
+    result.append(Part(rendered[at:], special=True))
     return tuple(part for part in result if part.text)
 
 

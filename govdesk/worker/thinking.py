@@ -23,24 +23,17 @@ MAX_HEADER_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The markers around thinking; `name` is what the first one is followed by."""
+    """The markers around thinking."""
 
     opens: str
     closes: str
-    name: str = ""
 
 
-PAIRS = (
-    Pair("<think>", "</think>"),
-    Pair("[THINK]", "[/THINK]"),
-    Pair("<seed:think>", "</seed:think>"),
-    Pair("<mm:think>", "</mm:think>"),
-    Pair("<|START_THINKING|>", "<|END_THINKING|>"),
-    Pair("<|inner_prefix|>", "<|inner_suffix|>"),
-    Pair("<|channel>", "<channel|>", name="thought\n"),
-)
-"""Qwen, DeepSeek and most others; Mistral; Seed; MiniMax; Command; Apertus; Gemma 4."""
+PAIRS = (Pair("<think>", "</think>"), Pair("[THINK]", "[/THINK]"))
+"""Qwen, DeepSeek, Phi and most others; Mistral. Of models with the architectures that are let through."""
 _CHANNEL, _MESSAGE, _END, _START = HARMONY = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>")
+_RECIPIENT = "to="
+"""What a header may hold behind its role."""
 MARKERS = frozenset(HARMONY) | {marker for pair in PAIRS for marker in (pair.opens, pair.closes)}
 """Every marker known here."""
 
@@ -74,7 +67,7 @@ def detect(source: str, opening: str, token_of: Callable[[str], int | None]) -> 
         return Channels(*(token for token in harmony if token is not None))
     begun = opening.rstrip()
     for pair in PAIRS:
-        if begun.endswith((pair.opens, pair.opens + pair.name.rstrip())):
+        if begun.endswith(pair.opens):
             return Between(pair, token_of(pair.opens), token_of(pair.closes), inside=True)
     for pair in PAIRS:
         opens, closes = token_of(pair.opens), token_of(pair.closes)
@@ -109,7 +102,6 @@ class Between:
         self._opens = opens
         self._closes = closes
         self._phase = _Phase.THINKING if inside else _Phase.BEFORE
-        self._name = pair.name
         self._held = ""
         self._began = False
 
@@ -166,18 +158,12 @@ class Between:
             self._phase, final = _Phase.AFTER, True
         if not self._began:
             text = text.lstrip()
-            if self._name:
-                if not final and self._name.startswith(text):
-                    self._held = text
-                    return []
-                empty = final and text.strip() == self._name.strip()
-                text = "" if empty else text.removeprefix(self._name).lstrip()
         sure = len(text) if final else len(text) - _begun(text, last)
         told = text[:sure]
         told = told[: len(told) - _blank(told, final=final)]
         self._held = rest if final else text[len(told) :]
         if told:
-            self._began, self._name = True, ""
+            self._began = True
         return [(told, True)] if told else []
 
 
@@ -185,27 +171,32 @@ class Channels:
     """Harmony: messages with headers, `<|channel|>NAME<|message|>TEXT<|end|><|start|>assistant` and so on.
 
     The channel `final` is the answer, the others are thinking. Headers are not told, unless they are too
-    long to be one.
+    long to be one. What is written behind an end, or behind a start's role, without a channel or a message
+    is an answer that lacks its header.
     """
 
     def __init__(self, channel: int, message: int, end: int, start: int) -> None:
         self.tokens = frozenset((channel, message, end, start))
         self._channel = channel
         self._message = message
+        self._start = start
         self._header: str | None = None
         """What was written of a header; None where a message's text stands, as before the first marker."""
-        self._named = False
+        self._begun_by = start
         self._thinks = False
         self._answered = False
 
     def meet(self, token: int, text: str) -> list[Span]:
         """See `Splitter`."""
+        told: list[Span] = []
         if token != self._message:
-            self._header, self._named = "", token == self._channel
+            if token != self._channel:  # before that one stands who speaks, where the start was left out
+                told = self.end()
+            self._header, self._begun_by = "", token
         elif self._header is not None:
-            self._thinks = self._named and self._header.split()[:1] != ["final"]
+            self._thinks = self._begun_by == self._channel and self._header.split()[:1] != ["final"]
             self._header = None
-        return []
+        return told
 
     def take(self, text: str) -> list[Span]:
         """See `Splitter`."""
@@ -215,15 +206,24 @@ class Channels:
                 self._header = text
                 return []
             self._header, self._thinks = None, False
+        return self._told(text)
+
+    def end(self) -> list[Span]:
+        """See `Splitter`; what no channel began is told, without its role; a channel's name is not."""
+        held, self._header = self._header or "", None
+        if self._begun_by == self._start:
+            held = "".join(held.split(maxsplit=1)[1:])
+        if not held or self._begun_by == self._channel or held.startswith(_RECIPIENT):
+            return []
+        self._thinks = False
+        return self._told(held)
+
+    def _told(self, text: str) -> list[Span]:
         thinks = self._thinks and not self._answered
         if not thinks and not self._answered:
             text = text.lstrip()
             self._answered = bool(text)
         return [(text, thinks)] if text else []
-
-    def end(self) -> list[Span]:
-        """See `Splitter`; a header that was not finished is not told."""
-        return []
 
 
 def _begun(text: str, marker: str) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from govdesk import config
-from govdesk.inference import processor, threads
+from govdesk.inference import threads
 from govdesk.inference.plan import USUAL_CONTEXT_TOKENS
 from govdesk.process import environment
 from tests.bench.figures import Figures
@@ -42,7 +42,7 @@ class Peer:
         arguments = [
             name,
             str(MODEL),
-            str(threads.choose(processor.read()).decode),
+            str(threads.suitable()),
             str(USUAL_CONTEXT_TOKENS),
         ]
         self.name = name

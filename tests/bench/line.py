@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+
+import msgspec
 
 from govdesk import config
 from govdesk.app import rules as composition
+from govdesk.app.prompt_cache import PromptCache
 from govdesk.audit.client import AuditClient
 from govdesk.chat.history import AuditedHistory
+from govdesk.chat.reading_ahead import ReadingAhead
 from govdesk.chat.service import ChatService
-from govdesk.domain.frames import FromAudit
-from govdesk.domain.ids import ConversationId
+from govdesk.domain.frames import FromAudit, LoadModel, SetThreads
+from govdesk.domain.ids import ConversationId, ModelDigest
 from govdesk.domain.turn import Ended, Released, Sampling, TurnEvent, WhenFull
-from govdesk.inference import catalogue
+from govdesk.inference import catalogue, processor
+from govdesk.inference.gguf import GgufFacts
+from govdesk.inference.manifest import Manifest
+from govdesk.inference.plan import default_plan
+from govdesk.inference.prompt_states import PromptStates
 from govdesk.inference.supervisor import Supervisor
+from govdesk.inference.tuning import Tunings, library_build
 from govdesk.policy.decisions import Decider
 from govdesk.policy.loader import trust_roots
 from govdesk.process import environment
@@ -25,6 +34,7 @@ from govdesk.process.channel import Channel, pair
 from govdesk.sandbox import selftest
 from govdesk.storage.conversations import EncryptedConversations
 from govdesk.storage.database import Database
+from govdesk.storage.prompt_states import PromptStateFiles
 from tests.bench.peers import PROMPT, long_prompt
 from tests.processes import DirectBroker
 
@@ -40,9 +50,23 @@ class Clock:
 
 
 class WholeLine:
-    """Everything between a prompt and its view, with the real processes."""
+    """Everything between a prompt and its view, with the real processes.
 
-    def __init__(self, folder: Path) -> None:
+    Without sealed states, reading ahead and tuning: what they do beside a turn would be in the figures of the
+    benches, which measure turns. `DeskLine` has them.
+
+    Args:
+        folder: for the log and the history.
+        plan: how the model is loaded.
+        tuned: what was measured to suit it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Callable[[Manifest, GgufFacts], LoadModel] = default_plan,
+        tuned: Callable[[ModelDigest], SetThreads | None] = lambda _digest: None,
+    ) -> None:
         self.policy, _ = composition.load_policy()
         self.redactor = composition.build_redactor(self.policy)
         ours, theirs = pair()
@@ -75,6 +99,8 @@ class WholeLine:
             ),
             self.audit.append,
             selftest.require_closed,
+            plan,
+            tuned,
         )
         self.chat = ChatService(
             audit=self.audit,
@@ -111,6 +137,75 @@ class WholeLine:
         self.database.close()
         self._writer.kill()
         self._writer.wait()
+
+
+class Soon(Clock):
+    """Each look is far later than the last: nothing waits for the time between two records."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def monotonic(self) -> float:
+        self._looks += 1
+        return 60.0 * self._looks
+
+
+class DeskLine(WholeLine):
+    """The line as a desk has it: turns and reading ahead go through the cache of sealed states; it can tune.
+
+    Nothing of it begins by itself: `cache.save`, `ahead.read` and `tune` are called.
+
+    Args:
+        folder: for everything.
+        aside_bytes: so much memory has the worker for conversations that it sets aside.
+    """
+
+    def __init__(self, folder: Path, aside_bytes: int) -> None:
+        def plan(manifest: Manifest, facts: GgufFacts) -> LoadModel:
+            return msgspec.structs.replace(default_plan(manifest, facts), aside_bytes=aside_bytes)
+
+        self._tunings = Tunings(folder / "tuning.json", processor.read(), library_build())
+        super().__init__(folder, plan, self._tunings.threads)
+        self.states = PromptStates(self.supervisor)
+        self.sealed = folder / "caches"
+        self.files = PromptStateFiles(self.database, self.sealed)
+        marking, stamp = self.policy.policy.system_high, self.policy.stamp
+        self.cache = PromptCache(
+            inference=self.supervisor,
+            states=self.states,
+            files=self.files,
+            audit=self.audit,
+            clock=Clock(),
+            marking=marking,
+            policy_stamp=stamp,
+            allowed=True,
+        )
+        self.chat = ChatService(
+            audit=self.audit,
+            decider=Decider(self.policy),
+            redactor=self.redactor,
+            inference=self.cache,
+            store=self.store,
+            clock=Clock(),
+            marking=marking,
+            policy_stamp=stamp,
+        )
+        self.ahead = ReadingAhead(
+            audit=self.audit,
+            decider=Decider(self.policy),
+            redactor=self.redactor,
+            inference=self.cache,
+            store=self.store,
+            clock=Soon(),
+            marking=marking,
+            policy_stamp=stamp,
+            allowed=True,
+        )
+
+    def tune(self, milliseconds: int) -> bool:
+        """Let the worker measure itself for so long; whether it did."""
+        order = msgspec.structs.replace(self._tunings.order("tune-line"), milliseconds=milliseconds)
+        return self.supervisor.tune(order) is not None
 
 
 class Viewed:

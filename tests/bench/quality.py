@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from govdesk import config
-from govdesk.inference import processor, threads
+from govdesk.inference import threads
 from govdesk.process import environment
 from tests.bench.figures import Figures
 
@@ -125,7 +125,7 @@ class _Contender:
                 "-m",
                 "tests.bench.quality",
                 str(model),
-                str(threads.choose(processor.read()).decode),
+                str(threads.suitable()),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

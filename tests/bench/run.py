@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from govdesk import config
 from tests.bench import (
+    batches,
     busy,
     decode,
     first_token,
@@ -47,6 +48,7 @@ _SECTIONS: dict[str, Callable[[Figures, int, int], None]] = {
     "load": lambda figures, rounds, _tokens: load.measure(figures, rounds),
     "growth": growth.measure,
     "first-token": lambda figures, rounds, _tokens: first_token.measure(figures, max(1, rounds // 3)),
+    "batches": lambda figures, rounds, _tokens: batches.measure(figures, rounds),
     "fit": lambda figures, rounds, _tokens: fit.measure(figures, rounds),
     "quality": lambda figures, rounds, _tokens: quality.measure(figures, rounds),
 }

@@ -54,6 +54,7 @@ def test_the_longest_prompt_is_kept_beside_the_box_and_sent_whole(qtbot, enter, 
     assert page.composer.box.toPlainText() == "Summarise:"
     assert "1,999,988 characters" in page.composer.paste_words.text()
     assert "probably too long" in page.composer.why_not.text()
+    assert "choose" not in page.composer.why_not.text()  # it is too long alone
     page.composer.send_button.click()
     qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
     assert desk.chat.prompts == ["Summarise:\n\n" + text]
@@ -251,3 +252,29 @@ def test_sending_waits_for_the_model_but_writing_does_not(qtbot, enter, desk):
     qtbot.keyClick(box, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
     assert desk.chat.prompts == ["written early"]
+
+
+def test_nothing_is_said_of_the_length_of_an_empty_box(qtbot, enter, desk):
+    page = enter(desk).workspace.page
+    page.composer.set_context(9000, 8192, exact=False)
+    assert page.composer.why_not.text() == ""
+    page.composer.box.setPlainText("And then?")
+    assert "choose what is left out" in page.composer.why_not.text()
+    page.composer.clear()
+    assert page.composer.why_not.text() == ""
+
+
+def test_the_focus_is_in_the_box_once_a_button_that_had_it_is_gone(qtbot, enter, desk):
+    window = enter(desk)
+    page = window.workspace.page
+    gate = threading.Event()
+    desk.chat.script = Script(wait_for=gate)
+    page.composer.box.setPlainText("What is it?")
+    page.composer.send_button.setFocus()
+    page.composer.send_button.click()
+    assert page.composer.box.hasFocus()
+    qtbot.waitUntil(lambda: page._running is not None and bool(page._running.parts))
+    page.composer.stop_button.setFocus()
+    page.composer.stop_button.click()
+    qtbot.waitUntil(lambda: not page.running and window.tasks.running == 0)
+    assert page.composer.box.hasFocus()

@@ -77,10 +77,13 @@ def labels(view):
 
 def test_a_summary_is_a_turn_of_its_own_and_then_the_message_is_sent(qtbot, full, desk):
     page, window, identity = full()
-    desk.chat.then = Script(answer=("Ports were compared.",))
+    gate = threading.Event()
+    desk.chat.then = Script(answer=("Ports were compared.",), wait_for=gate)
     desk.chat.script = Script(cut=Cut(4, TurnId("turn1")))
     page.full.summarise.click()
     assert page.composer.prompt == "the third"
+    qtbot.waitUntil(lambda: "summarised first" in page.composer.why_not.text())
+    gate.set()
     qtbot.waitUntil(lambda: len(desk.chat.prompts) == 2)
     settled(qtbot, window)
     assert desk.chat.summarised == [(identity, 4)]
@@ -202,6 +205,25 @@ def test_a_message_that_is_too_long_alone_has_one_way(full):
     assert lines == []
     assert not page.full.drop.isVisible() and not page.full.summarise.isVisible()
     assert page.full.shorten.isVisible()
+
+
+@pytest.mark.parametrize("width", range(900, 1300, 25))
+def test_what_has_room_does_not_scroll(qtbot, full, width):
+    page, window, _ = full(replace(FULL, oldest=OLDEST[:2]))
+    window.resize(width, 800)
+    qtbot.waitUntil(lambda: window.width() == width)
+    qtbot.wait(20)
+    panel = page.full
+    assert panel.verticalScrollBar().maximum() == 0
+    around = panel.contentsMargins().top() + panel.contentsMargins().bottom()
+    assert panel.viewport().height() == panel.height() - around
+    lines = [line for line in panel.lines if line.isVisible()]
+    assert all(line.height() <= line.sizeHint().height() + 1 for line in lines)
+    assert panel.widget().rect().contains(panel.shorten.geometry())
+    panel.ask(ALONE)
+    qtbot.wait(20)
+    assert panel.verticalScrollBar().maximum() == 0
+    assert panel.viewport().height() == panel.height() - around
 
 
 def test_more_turns_than_lines_are_counted(full):

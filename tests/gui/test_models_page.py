@@ -1,6 +1,7 @@
 """The models page: states in words, import with progress, stop and go on; nothing waits on the GUI thread."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import Qt
@@ -254,3 +255,21 @@ def test_of_two_versions_the_row_is_meant_in_words_and_in_deed(qtbot, opened, de
     assert desk.models.asked[-1] == Which("big", 10, True)
     assert "Big, version 10, was removed" in page.progress_words.text()
     assert "version 9" in page.list.item(0).text()
+
+
+def test_half_the_memory_is_offered_where_it_can_be_had(qtbot, opened, desk):
+    window, page = opened()
+    settle(qtbot, window)
+    assert page.halve_box.isVisible() and not page.halve_box.isChecked()
+    assert "Answers may differ." in page.halve_box.toolTip()
+    page.halve_box.click()
+    settle(qtbot, window)
+    assert desk.models.memory.halved and page.halve_box.isChecked()
+    desk.models.problem = ModelError("It cannot be kept.")
+    page.halve_box.click()
+    settle(qtbot, window)
+    assert page.halve_box.isChecked() and "cannot be kept" in page.problem.text()
+    desk.models.memory = replace(desk.models.memory, possible=False)
+    page.refresh()
+    settle(qtbot, window)
+    assert not page.halve_box.isVisible()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from govdesk import config
 from govdesk.domain.frames import LoadModel
 from govdesk.inference import fit
+from govdesk.inference.formats import repacked_formats, this_cpu
+from tests.quantizing import quantized
 from tests.worker_memory import facts_of, growth_bytes
 
 WITHIN = 0.15
-_REPACKED = frozenset({"Q4_0", "Q4_K", "IQ4_NL"})
-"""What kernels with AVX2 keep in an order of their own; on a processor without, they are not copied."""
+_REPACKED = repacked_formats(this_cpu())
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,25 @@ def test_the_memory_that_is_predicted_is_taken(
     path = config.MODELS / f"{name}.gguf"
     if not path.exists():
         pytest.skip(f"{name} is not here: `make gemma` obtains it")
+    _compare(path, context_tokens, kv, batch_tokens, weights)
+
+
+@pytest.fixture(scope="module")
+def repacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model in the format that most processors keep in an order of their own."""
+    source = config.MODELS / "smollm2-135m-instruct.gguf"
+    return quantized(source, tmp_path_factory.mktemp("repacked"), "Q4_0")
+
+
+@pytest.mark.parametrize("weights", ["mapped", "own"])
+def test_the_memory_of_what_is_repacked_is_taken(repacked: Path, weights: Literal["mapped", "own"]) -> None:
+    assert {use.name for use in facts_of(repacked).formats} >= {"Q4_0"}
+    _compare(repacked, 1024, "f16", 128, weights)
+
+
+def _compare(
+    path: Path, context_tokens: int, kv: fit.Kv, batch_tokens: int, weights: Literal["mapped", "own"]
+) -> None:
     settings = fit.Settings(context_tokens, kv, batch_tokens, own_weights=weights == "own")
     predicted = fit.memory(facts_of(path), settings, _REPACKED).loaded
     order = LoadModel(

@@ -12,7 +12,7 @@ from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.policy import GpuRule
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Role, Sampling
-from govdesk.inference import graphics_words, placement
+from govdesk.inference import graphics_words, patience, placement
 from govdesk.inference.graphics import Graphics
 from govdesk.inference.graphics_look import Look, look
 from govdesk.inference.placement import Placement, Share, Sizes
@@ -94,6 +94,7 @@ def test_a_model_split_over_two_devices_answers_as_on_one(
 ) -> None:
     """The software device twice: the library takes it for two, each with layers of its own."""
     broker.environment["GGML_VK_VISIBLE_DEVICES"] = "0,0"
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 500.0)  # software, and twice: no hang is looked for here
     history = ((Role.USER, "Say hello."),)
 
     def halves(needs: Sizes, found: Sequence[Device]) -> Placement:

@@ -88,14 +88,21 @@ def test_what_is_refused_says_why_and_is_on_record(home: Path, medium: Path) -> 
     assert not list(home.glob("models/*"))
 
 
-def test_ctrl_c_keeps_what_was_copied_and_the_next_import_goes_on(home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Medium:
+    """More than a moment's work, and no room on the medium."""
     medium = Medium(tmp_path / "medium", private=DEVELOPMENT).write()
     small = str(len(medium.variants["F16"][0]))
-    os.truncate(medium.file(), LARGE_BYTES)  # more than a moment's work, and no room on the medium
+    os.truncate(medium.file(), LARGE_BYTES)
     medium.manifest.write_text(
         medium.manifest.read_text().replace(f"bytes = {small}", f"bytes = {LARGE_BYTES}")
     )
     medium.sign()
+    return medium
+
+
+def test_ctrl_c_keeps_what_was_copied_and_the_next_import_goes_on(home: Path, large: Medium) -> None:
+    medium = large
     terminal = Terminal(home, "model", "import", str(medium.folder), term="xterm")
     terminal.until("copying: ")
     terminal.type("\x03")
@@ -115,3 +122,14 @@ def test_ctrl_c_keeps_what_was_copied_and_the_next_import_goes_on(home: Path, tm
     assert again.ended() == 130
     again.close()
     assert not [path for path in (home / "models").iterdir() if not path.name.startswith(".")]
+
+
+def test_a_termination_stops_an_import_in_order_and_is_told_by_its_code(home: Path, large: Medium) -> None:
+    terminal = Terminal(home, "model", "import", str(large.folder), term="xterm")
+    terminal.until("copying: ")
+    terminal.process.terminate()
+    assert terminal.ended() == 143
+    terminal.close()
+    partial = home / "models" / ".tiny-1.partial" / f"{large.file().name}.partial"
+    assert 0 < partial.stat().st_size < LARGE_BYTES
+    assert outcomes(home, "model.import")[-1] == ("failure", "tiny", "model.import-stopped")

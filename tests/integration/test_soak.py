@@ -13,19 +13,23 @@ TURNS = 30
 
 
 def test_thirty_turns_grow_nothing() -> None:
-    seen, outcomes = soak(TURNS, seed=int(os.environ.get("GOVDESK_SOAK_SEED", "11")))
-    assert len(outcomes) == TURNS
-    assert {Outcome.COMPLETED, Outcome.CANCELLED} <= set(outcomes)
-    assert Outcome.FAILED not in outcomes
-    assert [words for name, samples in seen.items() for words in grown(name, samples)] == []
+    run = soak(TURNS, seed=int(os.environ.get("GOVDESK_SOAK_SEED", "11")))
+    assert len(run.outcomes) == TURNS
+    assert {Outcome.COMPLETED, Outcome.CANCELLED} <= set(run.outcomes)
+    assert Outcome.FAILED not in run.outcomes
+    assert all(run.done[what] for what in ("read ahead", "sealed", "given back", "tuned", "grammar")), (
+        run.done
+    )
+    assert [words for name, samples in run.seen.items() for words in grown(name, samples)] == []
 
 
 @pytest.mark.parametrize(
     ("leak", "what"),
     [
-        (lambda turn: Sample(50 + 0.032 * turn, 20, 3), "memory"),
-        (lambda turn: Sample(50, 20 + turn // 100, 3), "descriptors"),
-        (lambda turn: Sample(50, 20, 3 + turn // 100), "threads"),
+        (lambda turn: Sample(50 + 0.032 * turn, 9, 20, 3), "memory"),
+        (lambda turn: Sample(50, 9 + 0.032 * turn, 20, 3), "shared"),
+        (lambda turn: Sample(50, 9, 20 + turn // 100, 3), "descriptors"),
+        (lambda turn: Sample(50, 9, 20, 3 + turn // 100), "threads"),
     ],
 )
 def test_a_leak_is_seen(leak: object, what: str) -> None:
@@ -36,7 +40,9 @@ def test_a_leak_is_seen(leak: object, what: str) -> None:
 
 def test_what_only_settles_is_no_leak() -> None:
     assert (
-        grown("worker", [Sample(50 + min(turn, 5) * 30 + turn % 3, 20 + turn % 2, 3) for turn in range(1000)])
+        grown(
+            "worker", [Sample(50 + min(turn, 5) * 30 + turn % 3, 9, 20 + turn % 2, 3) for turn in range(1000)]
+        )
         == []
     )
 

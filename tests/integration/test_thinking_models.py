@@ -60,8 +60,17 @@ def _say(
         (("<thi", "nk>Hmm", ", two", ".</th", "ink>It", " is 2", "."), QWEN, PLAIN),
         (("Hmm, ", "two.</thi", "nk>It", " is 2."), DEEP, PLAIN),
         (ANALYSIS + FINAL, GPT_OSS, HARMONY),
+        ((*ANALYSIS[:6], *FINAL[3:]), GPT_OSS, HARMONY),
     ],
-    ids=["qwen3", "by vocabulary", "deepseek-r1", "markers as text", "opened, as text", "harmony"],
+    ids=[
+        "qwen3",
+        "by vocabulary",
+        "deepseek-r1",
+        "markers as text",
+        "opened, as text",
+        "harmony",
+        "no header",
+    ],
 )
 def test_thinking_is_told_apart(
     script: tuple[Step, ...], template: str, specials: tuple[str, ...], sampling: dict[str, float]

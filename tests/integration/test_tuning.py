@@ -1,4 +1,4 @@
-"""A session measures the model that it answered with, keeps that, and tells this worker and the next one."""
+"""A session measures the model that it answered with and keeps that; it loads models as a person chose."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from govdesk.cli.doctor import _computing
-from govdesk.domain.frames import FromWorker, Generate, SetThreads, Tune
+from govdesk.cli.doctor import _computing, _conversations
+from govdesk.domain.frames import FromWorker, Generate, LoadModel, SetThreads, Tune
+from govdesk.domain.record import Event
 from govdesk.domain.turn import Ended, Sampling
 from govdesk.inference import tuner as tuner_module
 from govdesk.inference import tuning as tuning_module
+from govdesk.inference.fit import QUALITY_NOTE
 from govdesk.inference.tuning import Tunings
 from govdesk.process.channel import Channel
 from tests.processes import DirectBroker
@@ -84,3 +86,20 @@ def test_after_a_question_and_a_quiet_moment_the_tuning_is_kept_and_the_worker_t
     desk._inference.stop()
     desk.model()
     assert broker.orders() == [kept, kept]
+
+
+def test_conversations_are_kept_in_half_the_memory_where_that_was_chosen_and_it_is_on_record(
+    bench: Bench,
+) -> None:
+    desk, broker = bench.started(), bench.link
+    assert isinstance(broker, Broker)
+    desk.model()
+    desk.models.halve_context(halve=True)
+    assert desk._inference.held is not None and desk._inference.held.order.kv == "f16", "not before the next"
+    desk._inference.stop()
+    desk.model()
+    orders = [frame.kv for frame in broker.told if isinstance(frame, LoadModel)]
+    assert orders == ["f16", "q8_0"]
+    assert [record.fields["kv"] for record in bench.records(Event.MODEL_LOAD)] == orders
+    (check,) = [_conversations(desk)]
+    assert check.ok and check.found.startswith("memory: halved. ") and QUALITY_NOTE in check.found

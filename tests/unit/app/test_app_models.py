@@ -9,6 +9,7 @@ from msgspec import structs
 
 from govdesk import config
 from govdesk.app import models
+from govdesk.app.preferences import Preferences
 from govdesk.app.rules import load_policy
 from govdesk.audit import record
 from govdesk.config import Profile
@@ -57,9 +58,12 @@ class Bench:
         self.log, self.policy = Log(), load_policy()[0]
         self.profile = Profile(folder / "home")
         self.used = ""
+        self.preferences = Preferences(self.profile.preferences)
         self.held: LoadedModel | None = None
         self.shelf = models.shelf(self.profile, self.policy, lambda: self.held)
-        self.models = models.RecordedModels(self.shelf, self.log, self.policy, lambda: self.used)  # type: ignore[arg-type]
+        self.models = models.RecordedModels(
+            self.shelf, self.log, self.policy, lambda: self.used, self.preferences
+        )  # type: ignore[arg-type]
         self.medium = Medium(folder / "medium", private=DEVELOPMENT).write()
 
     def bring(self) -> None:
@@ -300,3 +304,17 @@ def test_a_record_has_room_for_as_many_formats_as_a_manifest_may_have(bench: Ben
     bench.medium.write()
     bench.bring()
     assert len([name for name in bench.log.entries[-1].fields if name.startswith("digest.")]) == 16
+
+
+def test_half_the_memory_is_offered_only_where_the_model_that_answers_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.profile.create()
+    now = bench.models.context_memory()
+    assert (now.halved, now.possible, now.note, now.words) == (False, True, fit.QUALITY_NOTE, "whole")
+    assert bench.models.halve_context(halve=True).words == "halved"
+    assert bench.preferences.kv == "q8_0"
+    monkeypatch.setattr(fit, "kv_possible", lambda _facts, kv: kv == "f16")
+    now = bench.models.context_memory()
+    assert (now.halved, now.possible) == (True, False)
+    assert now.words.endswith("which this model cannot: whole")

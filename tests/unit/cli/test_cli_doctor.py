@@ -142,7 +142,7 @@ def test_the_library_and_flash_attention_stand_in_both_reports(
     found = json.loads(_report(desk, capsys, as_json=True))
     assert found["schema"] == 1
     checks = {check["id"]: check for check in found["checks"]}
-    variant = "llama.cpp's variant zen4, the fastest that this processor can run; uses AVX2, FMA"
+    variant = "llama.cpp's variant zen4, the fastest that loads here; uses AVX2, FMA"
     assert checks["compute.library"] == {
         "id": "compute.library", "ok": True, "severity": "cat3", "found": variant, "advice": ""
     }  # fmt: skip

@@ -78,6 +78,20 @@ assert raised(turn).code == 143
 assert ended
 """
 
+_TERMINATED_WITH_AN_ERROR = """
+ended = []
+
+def work():
+    with interrupts.stopping(Chat):
+        come(signal.SIGTERM)
+        assert cancelled.wait(30)
+        ended.append(True)
+        raise ValueError("it was stopped")
+
+assert raised(work).code == 143
+assert ended
+"""
+
 _INSIDE = """
 with interrupts.leaving(), interrupts.stopping(Chat):
     come(signal.SIGINT)
@@ -92,6 +106,7 @@ with interrupts.leaving(), interrupts.stopping(Chat):
         pytest.param(_LEAVES, id="leaving heeds what came before and what comes inside"),
         pytest.param(_STOPS, id="Ctrl-C stops the turn and nothing else, one from just before too"),
         pytest.param(_TERMINATED, id="a termination stops the turn and leaves after it"),
+        pytest.param(_TERMINATED_WITH_AN_ERROR, id="also when the stop ends the work with an error"),
         pytest.param(_INSIDE, id="a turn inside leaving is not cut"),
     ],
 )

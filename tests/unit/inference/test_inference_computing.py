@@ -31,7 +31,7 @@ def test_the_variant_and_what_it_uses_are_told() -> None:
     words = told(computing.of(loaded("zen4", "AVX2", "AVX512_BF16")))
     assert words["compute.library"] == (
         True,
-        "llama.cpp's variant zen4, the fastest that this processor can run; uses AVX2, AVX512_BF16",
+        "llama.cpp's variant zen4, the fastest that loads here; uses AVX2, AVX512_BF16",
     )
     native = told(computing.of(loaded("native", "AVX2")))["compute.library"][1]
     assert native == "llama.cpp built for this processor; uses AVX2"

@@ -42,6 +42,10 @@ def test_a_mix_is_judged_by_the_format_it_mostly_is() -> None:
     assert block_format("Q4_K_M") == "Q4_K"
     assert block_format("Q3_K_XL") == "Q3_K"
     assert block_format("IQ2_XS") == "IQ2_XS"
+    for mix, mostly in (("IQ3_M", "IQ3_S"), ("IQ3_XS", "IQ3_S"), ("IQ2_M", "IQ2_S")):
+        assert block_format(mix) == mostly
+        assert speed(mix, AVX2) is Speed.PLAIN, "known, and no more"
+    assert speed("MXFP4_MOE", AVX2) is Speed.REPACKED
     assert speed("Q4_K_M", AVX2) is Speed.REPACKED
     assert speed("Q5_K_S", AVX2) is Speed.PLAIN
     assert speed("Q4_1", AVX512) is Speed.PLAIN

@@ -179,10 +179,8 @@ def test_every_end_is_explained_and_only_the_drivers_own_are_kept(tmp_path: Path
         assert all(finding.ok for finding in fine), code
         assert not last.ok, code
         assert last.advice
-        of_its_use = code.startswith("worker.") and code not in {"worker.stopped", "worker.template"}
-        assert last.id == {"model.no-context": "gpu.memory"}.get(
-            code, "gpu.probe" if of_its_use else "gpu.load"
-        )
+        expected = "gpu.probe" if code in KEPT_CODES | {"worker.killed", "worker.memory"} else "gpu.load"
+        assert last.id == ("gpu.memory" if code == "model.no-context" else expected), code
         assert graphics_words.runs_on(graphics).startswith("the processor: "), code
         again = Graphics(GpuRule.AUTO, kept, looking()).choose(never)
         assert again == ("" if code in KEPT_CODES else "vulkan"), code
@@ -619,23 +617,31 @@ def test_a_card_that_fails_while_it_answers_is_left_and_it_is_said(
     assert graphics_words.runs_on(made.supervisor.graphics).startswith("the processor: ")
 
 
-def test_a_stop_a_want_of_memory_or_a_template_says_nothing_about_a_card(line) -> None:
-    later = [answering(then) for then in (falls_silent, ends, ends, falls_silent)]
-    made = line(devices(CARD), *later)
+def test_a_template_that_does_not_end_is_the_models_fault(line) -> None:
+    made = line(devices(CARD), answering(ends), answering(falls_silent))
+    made.supervisor.model()
+    made.broker.ends = [WorkerEnded(exit_code=0, signal=signal.SIGPROF)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.template"
+    assert "graphics card" not in caught.value.explain()
+    made.supervisor.model()
+    assert made.broker.gpus == ["vulkan"] * 3, "the card stays"
+    made.supervisor.stop()
+
+
+def test_a_stop_or_a_want_of_memory_says_nothing_about_a_card(line) -> None:
+    made = line(devices(CARD), answering(falls_silent), answering(ends), answering(falls_silent))
     events = made.supervisor.answer(TurnId("t"), HISTORY, LIMIT)
     assert [type(next(events)) for _ in range(3)] == [Reading, Reading, Piece]
     events.close()  # the person closes the window
-    made.broker.ends = [
-        WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0),
-        WorkerEnded(exit_code=0, signal=signal.SIGPROF),
-    ]
-    for code in ("worker.memory", "worker.template"):
-        with pytest.raises(WorkerError) as caught:
-            made.ask()
-        assert caught.value.code == code
-        assert "graphics card" not in caught.value.explain()
+    made.broker.ends = [WorkerEnded(exit_code=WORKER_OUT_OF_MEMORY, signal=0)]
+    with pytest.raises(WorkerError) as caught:
+        made.ask()
+    assert caught.value.code == "worker.memory"
+    assert "graphics card" not in caught.value.explain()
     made.supervisor.model()
-    assert made.broker.gpus == ["vulkan"] * 5
+    assert made.broker.gpus == ["vulkan"] * 4
     made.supervisor.stop()
 
 

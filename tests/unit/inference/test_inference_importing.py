@@ -16,6 +16,7 @@ from govdesk.inference.importing import ImportStopped, import_package
 from govdesk.inference.media import MAX_ENTRIES, Package
 from govdesk.inference.shelf import Shelf
 from tests.packages import PUBLIC, Medium, one, shelf, split
+from tests.tiny_models import tiny_bytes
 
 TRUST = (PUBLIC,)
 
@@ -417,3 +418,96 @@ class TestLookingAround:
             error = refused(act)
             assert (type(error), error.exit_code) == (UnreadableError, 4)
             assert "Input/output error" in error.explain()
+
+
+class TestABadDisk:
+    """What the disk refuses is the machine's fault, said as such, and no import is stopped by it for ever."""
+
+    @staticmethod
+    def bad_sector(monkeypatch: pytest.MonkeyPatch, folder: str) -> list[str]:
+        """Files in a folder give their first piece and then an error, as long as they keep their bytes."""
+        real, met = os.read, []
+
+        def read(descriptor: int, size: int) -> bytes:
+            path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+            at = os.lseek(descriptor, 0, os.SEEK_CUR)
+            if f"/{folder}/" in path and at >= 16 * 1024 and path not in met:
+                met.append(path)
+                raise OSError(errno.EIO, "Input/output error")
+            return real(descriptor, size)
+
+        monkeypatch.setattr(importing.os, "read", read)
+        return met
+
+    def test_an_installed_file_that_cannot_be_read_is_copied_again(
+        self, medium: Medium, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here = shelf(own, medium.digest())
+        bring(medium, here)
+        met = self.bad_sector(monkeypatch, "tiny-1")
+        told: list[ImportProgress] = []
+        assert bring(medium, here, watch=told.append) == len(medium.variants["F16"][0])
+        assert len(met) == 1
+        assert told[-1].percent == 100
+        assert here.choose().digest == medium.digest()
+
+    def test_a_copy_that_cannot_be_read_again_is_made_anew(
+        self, medium: Medium, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here = shelf(own, medium.digest())
+        seen: list[ImportProgress] = []
+        refused(lambda: bring(medium, here, watch=seen.append, stopped=lambda: len(seen) >= 4))
+        met = self.bad_sector(monkeypatch, ".tiny-1.partial")
+        assert bring(medium, here) == len(medium.variants["F16"][0]), "nothing of it was used"
+        assert len(met) == 1
+        assert (own / "tiny-1" / medium.file().name).read_bytes() == medium.variants["F16"][0]
+
+    def test_each_step_that_the_disk_refuses_is_said(
+        self, medium: Medium, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def removed() -> None:
+            (own / ".tiny-9.removed").mkdir(parents=True)
+
+        def too_long() -> None:
+            partial(medium, own).write_bytes(b"x" * 10**6)
+
+        def cut_off() -> None:
+            (own / ".tiny-1.partial" / medium.file().name).touch()
+
+        steps: tuple[tuple[object, str, Callable[[], None]], ...] = (
+            (importing.os, "statvfs", lambda: None),
+            (importing.os, "ftruncate", too_long),
+            (staging.shutil, "rmtree", removed),
+            (Path, "replace", cut_off),
+        )
+        for where, name, before in steps:
+            before()
+            with monkeypatch.context() as patched:
+                patched.setattr(where, name, broken)
+                error = refused(lambda: bring(medium, shelf(own)))
+            assert isinstance(error, DiskFullError), name
+            assert (error.exit_code, error.code) == (5, "model.not-writable"), name
+        bring(medium, shelf(own))
+
+    def test_models_that_cannot_be_listed_are_said(
+        self, medium: Medium, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bring(medium, shelf(own))
+
+        def broken(_path: Path) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(Path, "iterdir", broken)
+        assert refused(lambda: shelf(own).removable(Which("tiny"), "")).code == "model.unreadable"
+
+
+def test_the_file_that_is_not_what_the_manifest_says_is_named(tmp_path: Path, own: Path) -> None:
+    wrong = (tiny_bytes("qwen3"),)
+    medium = Medium(tmp_path / "medium", {"F16": one(1), "F32": wrong}).write()
+    error = refused(lambda: bring(medium, shelf(own)))
+    assert error.code == "model.architecture"
+    assert medium.file("F32").name in error.what
+    assert medium.file("F16").name not in error.what

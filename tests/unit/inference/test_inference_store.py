@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from govdesk.inference import machine_memory, store
+from govdesk import config
+from govdesk.inference import catalogue, machine_memory, store
 from govdesk.inference.machine_memory import MachineMemory
 from govdesk.inference.manifest import Manifest, read_manifest
 from tests.tiny_models import tiny_parts
@@ -75,3 +76,19 @@ def test_what_has_no_room_is_refused_in_words(
     assert error.code == "model.memory"
     assert "of 16 GB are free" in error.explain()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_to_do_about_a_damaged_file_depends_on_where_it_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model(tmp_path)
+    model.path.write_bytes(model.path.read_bytes() + b"x")
+    imported = refused(lambda: store.open_verified(model)).todo
+    assert "govdesk model import" in imported
+    assert "make run" not in imported
+    monkeypatch.setattr(config, "MODELS", tmp_path)
+    assert "make run" in refused(lambda: store.open_verified(model)).todo
+    model.path.unlink()
+    assert "make run" in catalogue.missing(model).todo
+    monkeypatch.undo()
+    assert "make run" not in catalogue.missing(model).todo

@@ -8,6 +8,7 @@ import pytest
 
 from govdesk.domain.frames import AnswerDone, Loaded
 from govdesk.worker.template import ChatTemplate
+from govdesk.worker.thinking import PAIRS
 from tests.template_families import CONVERSATIONS, FAMILIES, TODAY, golden
 from tests.tiny_models import tiny_bytes
 from tests.tiny_worker import TinyWorker
@@ -72,6 +73,20 @@ def test_the_prompt_is_the_familys(name: str, conversation: str) -> None:
     assert sorted(text for text, special in parts if not special) == said
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_long_conversation_has_each_turn_once_in_order_and_none_of_its_thinking(name: str) -> None:
+    history = CONVERSATIONS["system, long"]
+    parts = [(text, special) for text, special in GOLDEN[name]["system, long"]]
+    texts = [text for text, special in parts if not special]
+    assert [text for text in texts if text != "BE BRIEF."] == [
+        text for role, text in history if role != "system"
+    ]
+    assert texts.count("BE BRIEF.") == 1
+    earlier = "".join(text for text, _ in parts[:-1])
+    assert not any(marker in earlier for pair in PAIRS for marker in (pair.opens, pair.closes))
+    assert "analysis<|message|>" not in earlier  # harmony's thinking
+
+
 def test_nothing_golden_is_left_over() -> None:
     assert {name: set(prompts) for name, prompts in GOLDEN.items()} == {
         name: set(CONVERSATIONS) for name in FAMILIES
@@ -116,7 +131,7 @@ def test_special_tokens_are_the_templates_and_never_a_texts(isolated, tmp_path, 
         ]:  # as a SentencePiece vocabulary reads: a space after special tokens, and no line end
             read, prompt = "".join(read.split()), "".join(prompt.replace("\u2581", " ").split())
         assert read == prompt, conversation
-        if conversation in {"single", "several", "system, several"}:
+        if conversation in {"single", "several", "system, several", "system, long"}:
             assert seen["as_whole"], (conversation, seen)
 
 

@@ -80,16 +80,40 @@ def test_a_native_build_needs_no_variant(isolated, tmp_path: Path) -> None:
     assert isolated(_LOAD, str(tmp_path), "/proc/cpuinfo").stdout.split() == ["native"]
 
 
+_ANSWER = """
+import os, sys
+from pathlib import Path
+from govdesk.domain.frames import AnswerPiece, ChatMessage, Generate, LoadModel
+from govdesk.worker import backends
+from govdesk.worker.engine import Engine
+print(backends.load_cpu(Path(sys.argv[1]), Path(sys.argv[2])))
+engine = Engine((os.open(sys.argv[3], os.O_RDONLY),), LoadModel(context_tokens=64, threads=1))
+order = Generate(turn="t", messages=(ChatMessage(role="user", text="Say hello."),), max_tokens=4,
+                 temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1)
+print("".join(event.text for event in engine.answer(order, lambda: False) if isinstance(event, AnswerPiece)))
+"""
+
+
+def test_each_variant_is_first_where_exactly_its_features_are() -> None:
+    for name, needed in backends.VARIANTS.items():
+        assert backends.fitting(needed)[0] == name
+
+
 @needs_loadable
-@pytest.mark.parametrize("flags", ["", "sse4_2 popcnt", "sse4_2 popcnt avx f16c fma avx2 bmi2"])
-def test_the_variant_for_made_up_features_loads(isolated, tmp_path: Path, flags: str) -> None:
-    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-    expected = backends.fitting(frozenset(flags.split()))[0]
-    real = backends.features(Path("/proc/cpuinfo").read_text())
-    if not backends.VARIANTS[expected] <= real:
+@pytest.mark.parametrize("name", backends.VARIANTS)
+def test_each_variant_that_fits_this_machine_loads_and_answers(
+    isolated, tmp_path: Path, model_file: Path, name: str
+) -> None:
+    """With a list of features that is made up to have it chosen; the instructions are the real machine's."""
+    needed = backends.VARIANTS[name]
+    if not needed <= backends.features(Path("/proc/cpuinfo").read_text()):
         pytest.skip("this processor cannot run it")
-    done = isolated(_LOAD, str(backends.FOLDER), str(tmp_path / "cpuinfo"))
-    assert done.stdout.split() == [expected], done.stderr
+    (tmp_path / "cpuinfo").write_text(f"flags : {' '.join(needed)}\n")
+    done = isolated(_ANSWER, str(backends.FOLDER), str(tmp_path / "cpuinfo"), str(model_file))
+    assert done.returncode == 0, done.stderr
+    chosen, answer = done.stdout.split("\n", 1)
+    assert chosen == name
+    assert answer.startswith("Hello"), "by every variant: they round differently, and agree on that"
 
 
 @needs_loadable

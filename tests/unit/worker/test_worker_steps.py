@@ -81,11 +81,41 @@ def test_the_same_tokens_with_a_seed_penalties_and_a_grammar(isolated, model_fil
         isolated,
         model_file,
         r"""
-for text in REPEATING[:3]:
-    for seed in (1,):
-        both(text, temperature=0.7, seed=seed, min_p=0.05)
-    both(text, repeat_penalty=1.1)
-both(REPEATING[0], grammar=r'root ::= ("Ada" | "Grace" | ", " | "; " | [a-z0-9 ])+')
+steps.TRIALS = 1
+steps.DraftedSteps._judge = lambda self: setattr(self, "_batch_seconds", 0.0)  # whether it pays or not
+kinds = {
+    "seed": dict(temperature=0.7, seed=1, min_p=0.05),
+    "penalty": dict(repeat_penalty=1.1),
+    "grammar": dict(grammar=r'root ::= ("Ada" | "Grace" | ", " | "; " | [a-z0-9 ])+'),
+}
+for name, kind in kinds.items():
+    saved = [many - few for many, few in (both(text, **kind) for text in REPEATING[:3])]
+    assert sum(saved) > 0, (name, saved)  # drafts were used, and accepted
+""",
+    )
+
+
+def test_pieces_are_sent_together(isolated, model_file) -> None:
+    _run(
+        isolated,
+        model_file,
+        """
+from govdesk.worker import decoding
+
+def pieces():
+    order = Generate(turn="t", messages=(ChatMessage(role="user", text=REPEATING[6]),), max_tokens=40,
+                     temperature=0.0, top_p=1.0, top_k=1, repeat_penalty=1.0, seed=1)
+    *events, done = e.answer(order, lambda: False)
+    found = [one for one in events if isinstance(one, AnswerPiece)]
+    assert done.answer_tokens == sum(one.tokens for one in found) == 40
+    return found, "".join(one.text for one in found)
+
+decoding.PIECE_SECONDS = 1e9
+few, text = pieces()
+assert len(few) == 2 and few[0].tokens == 1, few  # the first token at once, and the end
+decoding.PIECE_SECONDS = 0.0
+many, same = pieces()
+assert len(many) == 40 and same == text, len(many)
 """,
     )
 

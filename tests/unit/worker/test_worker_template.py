@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import time
 from datetime import date
 from pathlib import Path
 
@@ -310,6 +311,34 @@ def test_what_runs_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch, source: 
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
     assert ChatTemplate(PLAIN, "", "").render(HISTORY)
+
+
+def test_a_second_try_has_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    within = module.within
+    monkeypatch.setattr(
+        module, "within", lambda seconds, work: given.append(seconds) or within(seconds, work)
+    )
+    slow = "{% for i in range(50000) %}{% endfor %}"
+    ChatTemplate(slow + REFUSES, "", "").render((("system", "s"), *HISTORY))
+    compiling, first, second = given
+    assert compiling == first == module.RENDER_SECONDS > second > 0
+
+
+def test_many_texts_in_a_large_prompt_are_found_in_one_pass() -> None:
+    """Four thousand searches of a megabyte take seconds, in which no Stop is heard."""
+    large = "{{ 'x' * 60000 }}" * 13 + "{% for m in messages %}{{ m.content }}{% endfor %}"
+    template = ChatTemplate(large, "", "")
+    started = time.process_time()
+    parts = template.render((("user", "a"),) * 4000)
+    assert len(parts) == 4001
+    assert time.process_time() - started < 1.0
+
+
+def test_a_mark_that_the_template_makes_up_is_its_own_text() -> None:
+    made_up = "\ue000" + "0" * 24 + "\ue001"
+    parts = ChatTemplate(made_up + PLAIN, "", "").render((("user", "x"),))
+    assert parts[0] == Part(made_up + "<|user|>", special=True)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from govdesk.worker.thinking import (
 OPENS, CLOSES = 1, 2
 CHANNEL, MESSAGE, END, START = 11, 12, 13, 14
 THINK = PAIRS[0]
-NAMED = next(pair for pair in PAIRS if pair.name)
 
 
 def _told(splitter: Splitter, events: list[str | int]) -> tuple[str, str]:
@@ -94,15 +93,26 @@ def test_a_block_that_the_template_opened(size: int) -> None:
         assert _told(_as_text(inside=True), parts) == (thought, answer)
 
 
-@given(st.text(alphabet="<>/thinkab \n", max_size=40), st.data())
-def test_any_split_says_the_same(text: str, data: st.DataObject) -> None:
+def _without_markers(text: str) -> set[str]:
+    """The text as it is, without its first opening marker, and without one closing marker, whichever."""
+    found = {text, text.removeprefix("<think>")}
+    for one in list(found):
+        pieces = one.split("</think>")
+        found |= {"</think>".join(pieces[:at]) + "</think>".join(pieces[at:]) for at in range(1, len(pieces))}
+    return found
+
+
+_PIECES = st.sampled_from(["<think>", "</think>", "<thin", "</th", "<", ">", "a", "b", " ", "\n"])
+
+
+@given(st.lists(_PIECES, max_size=8).map("".join), st.data())
+def test_any_split_says_the_same_and_no_word_is_lost(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     parts: list[str | int] = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
     for inside in (False, True):
         whole = _told(_as_text(inside=inside), [text])
         assert _told(_as_text(inside=inside), parts) == whole
-        said = text.replace("<think>", "", 1).replace("</think>", "", 1) if whole[0] else text
-        assert sorted("".join("".join(whole).split())) <= sorted("".join(text.split())) and said is not None
+        assert "".join("".join(whole).split()) in _without_markers("".join(text.split()))
 
 
 @pytest.mark.parametrize(
@@ -134,22 +144,6 @@ def test_a_marker_without_text_in_the_wrong_place_is_nothing() -> None:
 @pytest.mark.parametrize(
     ("events", "thought", "answer"),
     [
-        ([OPENS, "thought\n", "a", CLOSES, "b"], "a", "b"),
-        ([OPENS, "tho", "ught", "\na", CLOSES, "b"], "a", "b"),
-        ([OPENS, "thought\n", CLOSES, "b"], "", "b"),
-        ([OPENS, "thought", CLOSES, "b"], "", "b"),
-        ([OPENS, "thoughtful", CLOSES, "b"], "thoughtful", "b"),
-        ([OPENS, "thou", CLOSES, "b"], "thou", "b"),
-        ([OPENS, "thought\nthought\n", CLOSES], "thought", ""),
-    ],
-)
-def test_the_name_of_a_channel_is_not_told(events: list[str | int], thought: str, answer: str) -> None:
-    assert _told(_as_tokens(pair=NAMED), events) == (thought, answer)
-
-
-@pytest.mark.parametrize(
-    ("events", "thought", "answer"),
-    [
         ([CHANNEL, "analysis", MESSAGE, "a", END, START, "assistant", CHANNEL, "final", MESSAGE, "b"], "a", "b"),
         ([CHANNEL, "ana", "lysis", MESSAGE, "a ", "b", END], "a b", ""),
         ([CHANNEL, "final", MESSAGE, "b"], "", "b"),
@@ -166,6 +160,16 @@ def test_the_name_of_a_channel_is_not_told(events: list[str | int], thought: str
         ([CHANNEL, "analysis"], "", ""),
         ([CHANNEL, "analysis", MESSAGE, "a", MESSAGE, "b"], "ab", ""),
         ([], "", ""),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, "The answer ", "is 2."], "a", "The answer is 2."),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, "\n2.", END], "a", "2."),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, "2.", START, "assistant"], "a", "2."),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, "2. " * 40], "a", "2. " * 40),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, START, "assistant", " 2."], "a", "2."),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, START, "assistant"], "a", ""),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, START, "assistant to=functions.x"], "a", ""),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, "assistant", CHANNEL, "final", MESSAGE, "b"], "a", "b"),
+        ([CHANNEL, "analysis", MESSAGE, "a", END, " ", START, "assistant", CHANNEL, "final", MESSAGE, "b"], "a", "b"),
+        ([CHANNEL, "final", MESSAGE, "b", END, " and c"], "", "b and c"),
     ],
 )  # fmt: skip
 def test_harmonys_channels(events: list[str | int], thought: str, answer: str) -> None:
@@ -177,7 +181,7 @@ def test_harmony_never_thinks_after_it_answered(events: list[str | int]) -> None
     _told(_channels(), events)
 
 
-@given(st.lists(st.one_of(st.sampled_from([OPENS, CLOSES]), st.sampled_from(["a", " ", "\n", "thought\n", " " * 70])), max_size=20), st.sampled_from(PAIRS))  # fmt: skip
+@given(st.lists(st.one_of(st.sampled_from([OPENS, CLOSES]), st.sampled_from(["a", " ", "\n", " " * 70])), max_size=20), st.sampled_from(PAIRS))  # fmt: skip
 def test_a_pair_never_thinks_after_it_answered(events: list[str | int], pair: Pair) -> None:
     _told(_as_tokens(pair=pair), events)
 
@@ -197,8 +201,8 @@ def _all(marker: str) -> int:
 def test_a_pair_is_found_in_the_template_or_where_it_opens(pair: Pair) -> None:
     found = detect(f"{{{{ x.split('{pair.closes}') }}}}", "<|assistant|>\n", _none)
     assert isinstance(found, Between) and found.tokens == frozenset()
-    assert _told(found, [f"{pair.opens}{pair.name}a{pair.closes}b"]) == ("a", "b")
-    for opening in (f"<|assistant|>{pair.opens}", f"<|assistant|>{pair.opens}{pair.name}\n"):
+    assert _told(found, [f"{pair.opens}a{pair.closes}b"]) == ("a", "b")
+    for opening in (f"<|assistant|>{pair.opens}", f"<|assistant|>{pair.opens}\n"):
         found = detect("", opening, _none)
         assert found is not None and _told(found, [f"a{pair.closes}b"]) == ("a", "b")
     closed = detect(pair.closes, f"{pair.opens}\n\n{pair.closes}\n\n", _none)
