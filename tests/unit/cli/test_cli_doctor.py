@@ -49,11 +49,11 @@ class Desk:
     def graphics_findings(self) -> tuple[Finding, ...]:
         return graphics_words.findings(self.graphics)
 
-    models = SimpleNamespace(context_memory=lambda: ContextMemory(True, True, "It costs a little."))
     runs_on = "the processor"
     probes: tuple[Probe, ...] = ()
     policy_problem = ""
     models = FakeModels()
+    models.memory = ContextMemory(True, True, "It costs a little.")
     policy = SimpleNamespace(source=PolicySource.SITE, stamp="a policy", warning="")
 
 
