@@ -49,7 +49,6 @@ class Desk:
     def graphics_findings(self) -> tuple[Finding, ...]:
         return graphics_words.findings(self.graphics)
 
-    models = SimpleNamespace(context_memory=lambda: ContextMemory(True, True, "It costs a little."))
     runs_on = "the processor"
     probes: tuple[Probe, ...] = ()
     policy_problem = ""
