@@ -36,6 +36,8 @@ from govdesk.inference.worker_ports import Broker
 
 _EXIT_WALLS = 5
 """How a worker ends whose walls cannot be had; it says nothing before they stand."""
+_NOT_THE_CARDS = frozenset({"worker.memory", "worker.template"})
+"""Ends that say nothing about a card: its own memory ran out, or the model's template did not end."""
 
 
 class WorkerStart:

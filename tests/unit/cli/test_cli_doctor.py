@@ -53,7 +53,6 @@ class Desk:
     runs_on = "the processor"
     probes: tuple[Probe, ...] = ()
     policy_problem = ""
-    models = FakeModels()
     policy = SimpleNamespace(source=PolicySource.SITE, stamp="a policy", warning="")
 
 
