@@ -25,7 +25,6 @@ from govdesk.inference.graphics import Graphics
 from govdesk.inference.graphics_look import Look
 from govdesk.inference.processor import Processor
 from govdesk.inference.tuning import Tunings
-from tests.fakes import FakeModels
 from tests.tiny_models import tiny_bytes
 
 MACHINE = Processor("A Processor", 16, 8, 6, 6, 4.5, "ab" * 48)
