@@ -22,7 +22,7 @@ from govdesk.cli.desk import Unlocked
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ModelDigest, RecordSeq, TurnId
-from govdesk.domain.inference import Finding
+from govdesk.domain.inference import ComputeCheck
 from govdesk.domain.models import Models
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import ModelInfo, Outcome
@@ -194,11 +194,11 @@ class SessionDesk:
             self._graphics, tuned.threads if tuned else threads.choose(self._tunings.processor).decode
         )
 
-    def graphics_findings(self) -> tuple[Finding, ...]:
+    def graphics_findings(self) -> tuple[ComputeCheck, ...]:
         """Why a graphics card is used or not."""
         return graphics_words.findings(self._graphics)
 
-    def computing_findings(self) -> tuple[Finding, ...]:
+    def computing_findings(self) -> tuple[ComputeCheck, ...]:
         """What the loaded model is computed with."""
         return computing.findings(self._inference.computing)
 

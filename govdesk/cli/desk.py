@@ -10,7 +10,7 @@ from govdesk.chat.ports import Ahead, AuditLog, Drafts, History, Redactor
 from govdesk.config import Profile
 from govdesk.domain.frames import Probe
 from govdesk.domain.ids import ConversationId
-from govdesk.domain.inference import Finding
+from govdesk.domain.inference import ComputeCheck
 from govdesk.domain.models import Models
 from govdesk.domain.policy import PolicyInForce
 from govdesk.domain.turn import ModelInfo, Sampling, TurnEvent, WhenFull
@@ -91,11 +91,11 @@ class Desk(Protocol):
         """What the model computes on, in words."""
         ...
 
-    def graphics_findings(self) -> tuple[Finding, ...]:
+    def graphics_findings(self) -> tuple[ComputeCheck, ...]:
         """Why a graphics card is used or not."""
         ...
 
-    def computing_findings(self) -> tuple[Finding, ...]:
+    def computing_findings(self) -> tuple[ComputeCheck, ...]:
         """What the loaded model is computed with."""
         ...
 

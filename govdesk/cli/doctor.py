@@ -13,7 +13,7 @@ import msgspec
 from govdesk.cli import interrupts
 from govdesk.cli.desk import Desk
 from govdesk.domain.frames import Probe
-from govdesk.domain.inference import Finding
+from govdesk.domain.inference import ComputeCheck
 from govdesk.domain.policy import PolicySource
 from govdesk.domain.text import terminal_safe
 from govdesk.errors import KnownError
@@ -160,7 +160,7 @@ def _graphics(desk: Desk) -> list[Check]:
     return _advice(desk.graphics_findings())
 
 
-def _advice(findings: tuple[Finding, ...]) -> list[Check]:
+def _advice(findings: tuple[ComputeCheck, ...]) -> list[Check]:
     return [
         Check(finding.id, ok=finding.ok, severity="cat3", found=finding.found, advice=finding.advice)
         for finding in findings

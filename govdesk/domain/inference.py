@@ -47,7 +47,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ComputeCheck:
     """One check of what models compute on: `id` as in `gpu.device`, what was found, what to do."""
 
     id: str

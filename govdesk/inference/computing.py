@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from govdesk.domain.frames import FlashAttention, FromWorker, Loaded
-from govdesk.domain.inference import Finding
+from govdesk.domain.inference import ComputeCheck
 
 _VARIANT = re.compile(r"[a-z0-9]{1,32}")
 _FEATURE = re.compile(r"[A-Z0-9_]{1,32}")
@@ -35,14 +35,14 @@ def of(untrusted: FromWorker) -> Computing:
     )
 
 
-def findings(computing: Computing | None) -> tuple[Finding, ...]:
+def findings(computing: Computing | None) -> tuple[ComputeCheck, ...]:
     """For `govdesk doctor`; nothing where no model is loaded."""
     if computing is None:
         return ()
     return (_library(computing), _attention(computing.flash_attention))
 
 
-def _library(computing: Computing) -> Finding:
+def _library(computing: Computing) -> ComputeCheck:
     match computing.variant:
         case "":
             built = "a build of llama.cpp that does not say which"
@@ -51,10 +51,10 @@ def _library(computing: Computing) -> Finding:
         case variant:
             built = f"llama.cpp's variant {variant}, the fastest that loads here"
     used = ", ".join(computing.features) or "none that it tells"
-    return Finding("compute.library", ok=True, found=f"{built}; uses {used}")
+    return ComputeCheck("compute.library", ok=True, found=f"{built}; uses {used}")
 
 
-def _attention(flash: FlashAttention) -> Finding:
+def _attention(flash: FlashAttention) -> ComputeCheck:
     found = {
         "on": "flash attention is used",
         "off": "flash attention is not used: this model, or what it computes on, does not allow it",
@@ -62,4 +62,4 @@ def _attention(flash: FlashAttention) -> Finding:
         "": "the worker did not say whether flash attention is used",
     }[flash]
     advice = "Nothing has to be done: long conversations take more memory without it."
-    return Finding("compute.attention", flash != "off", found, advice if flash == "off" else "")
+    return ComputeCheck("compute.attention", flash != "off", found, advice if flash == "off" else "")

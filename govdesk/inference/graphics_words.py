@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from govdesk.domain.inference import Finding
+from govdesk.domain.inference import ComputeCheck
 from govdesk.domain.policy import GpuRule
 from govdesk.inference.graphics import PASSING, Graphics, Status
 
@@ -56,11 +56,11 @@ def _why(graphics: Graphics) -> str:
     return "no graphics card that can be used"
 
 
-def findings(graphics: Graphics) -> tuple[Finding, ...]:
+def findings(graphics: Graphics) -> tuple[ComputeCheck, ...]:
     """Why a card is used or not, check by check; of the backends the one that came furthest is told."""
     if graphics.rule is GpuRule.OFF:
         return (
-            Finding(
+            ComputeCheck(
                 "gpu.policy",
                 ok=False,
                 found="policy says off: models compute on the processor",
@@ -69,11 +69,11 @@ def findings(graphics: Graphics) -> tuple[Finding, ...]:
         )
     statuses = [status for status in graphics.statuses if status.code != "gpu.policy"]
     furthest = max(statuses, key=lambda status: _reached(status.code))
-    policy = Finding("gpu.policy", ok=True, found=f"policy says {graphics.rule.value}")
+    policy = ComputeCheck("gpu.policy", ok=True, found=f"policy says {graphics.rule.value}")
     return (policy, *_steps(furthest), *_walls(graphics.used))
 
 
-def _walls(used: Status | None) -> tuple[Finding, ...]:
+def _walls(used: Status | None) -> tuple[ComputeCheck, ...]:
     """What the running worker may touch besides, because it uses a card."""
     if used is None:
         return ()
@@ -81,7 +81,7 @@ def _walls(used: Status | None) -> tuple[Finding, ...]:
     kinds = ", ".join(chr(kind) if kind else "0" for kind in opening.ioctl_types) or "none"
     paths = ", ".join(str(path) for path in (*opening.nodes, *opening.files)) or "nothing"
     found = f"the worker's walls leave open: {paths}; ioctls of type {kinds}"
-    return (Finding("gpu.walls", ok=True, found=found),)
+    return (ComputeCheck("gpu.walls", ok=True, found=found),)
 
 
 def _step(code: str) -> str:
@@ -92,7 +92,7 @@ def _reached(code: str) -> int:
     return _ORDER.index(_step(code)) if code else len(_ORDER)
 
 
-def _steps(status: Status) -> tuple[Finding, ...]:
+def _steps(status: Status) -> tuple[ComputeCheck, ...]:
     """The checks up to the one that failed. Permission is the device's, for people."""
     failed = _step(status.code)
     skipped = "gpu.device" if failed == "gpu.permission" else "gpu.permission"
@@ -101,51 +101,51 @@ def _steps(status: Status) -> tuple[Finding, ...]:
     return tuple(_finding(step, status) for step in steps if step not in left_out)
 
 
-def _finding(step: str, status: Status) -> Finding:
+def _finding(step: str, status: Status) -> ComputeCheck:
     name, failed = _NAMES[status.look.backend], _step(status.code) == step
     nodes = ", ".join(str(node) for node in status.look.nodes)
     match step:
         case "gpu.backend":
             if failed:
-                return Finding(step, False, f"llama.cpp's {name} backend is not installed", _INSTALL)
-            return Finding(step, True, f"llama.cpp's {name} backend is installed")
+                return ComputeCheck(step, False, f"llama.cpp's {name} backend is not installed", _INSTALL)
+            return ComputeCheck(step, True, f"llama.cpp's {name} backend is installed")
         case "gpu.device":
             if failed:
-                return Finding(step, False, f"no graphics device for {name}", _NO_DEVICE)
-            return Finding(step, True, nodes)
+                return ComputeCheck(step, False, f"no graphics device for {name}", _NO_DEVICE)
+            return ComputeCheck(step, True, nodes)
         case "gpu.permission":
-            return Finding("gpu.device", False, f"{nodes}: no permission for this account", _PERMISSION)
+            return ComputeCheck("gpu.device", False, f"{nodes}: no permission for this account", _PERMISSION)
         case "gpu.driver":
             if failed:
-                return Finding(step, False, f"no driver's library for {name}", _NO_DRIVER)
-            return Finding(step, True, ", ".join(path.name for path in status.look.driver))
+                return ComputeCheck(step, False, f"no driver's library for {name}", _NO_DRIVER)
+            return ComputeCheck(step, True, ", ".join(path.name for path in status.look.driver))
         case "gpu.probe":
             if failed:
                 end, passing = _PROBE_ENDS[status.code], status.code in PASSING
                 advice = _AGAIN if passing else _FAILED
-                return Finding(step, False, f"{name} failed when it was last used: {end}", advice)
-            return Finding(step, True, f"{name} computed a small task right")
+                return ComputeCheck(step, False, f"{name} failed when it was last used: {end}", advice)
+            return ComputeCheck(step, True, f"{name} computed a small task right")
         case "gpu.load":
-            return Finding(step, False, f"the model did not load with {name}", _OTHER_MODEL)
+            return ComputeCheck(step, False, f"the model did not load with {name}", _OTHER_MODEL)
         case _:
             return _memory(status, failed=failed)
 
 
-def _memory(status: Status, *, failed: bool) -> Finding:
+def _memory(status: Status, *, failed: bool) -> ComputeCheck:
     step, placed = "gpu.memory", status.placement
     if placed is None:
         if failed:
-            return Finding(step, False, "too little memory is free on it", _SMALLER)
-        return Finding(step, True, "not looked at: no model was loaded")
+            return ComputeCheck(step, False, "too little memory is free on it", _SMALLER)
+        return ComputeCheck(step, True, "not looked at: no model was loaded")
     free = ", ".join(f"{device.title}: {device.free_bytes // _MIB:,} MiB free" for device in status.devices)
     needed = f"the whole model takes {placed.needed_bytes // _MIB:,} MiB"
     layers = f"{placed.placed} of {placed.layers} layers"
     if not failed:
-        return Finding(step, True, f"{free}; {needed}; {layers} are on it")
+        return ComputeCheck(step, True, f"{free}; {needed}; {layers} are on it")
     why = (
         f"{layers} were to be on it, and did not leave room enough" if placed.shares else "not one layer fits"
     )
-    return Finding(step, False, f"{free}; {needed}; {why}", _SMALLER)
+    return ComputeCheck(step, False, f"{free}; {needed}; {why}", _SMALLER)
 
 
 _INSTALL = "Your administrator installs the package with this backend; in a checkout, use `make backends`."

@@ -14,7 +14,7 @@ from govdesk.cli import doctor
 from govdesk.config import Profile
 from govdesk.domain.frames import Device, DeviceKind, Devices, LoadModel, Probe, Timing, Tuned
 from govdesk.domain.ids import ModelDigest
-from govdesk.domain.inference import Finding
+from govdesk.domain.inference import ComputeCheck
 from govdesk.domain.models import ContextMemory
 from govdesk.domain.policy import GpuRule, PolicySource
 from govdesk.domain.turn import ModelInfo
@@ -42,10 +42,10 @@ class Desk:
             raise ModelError("There is none.")
         return ModelInfo("m", MODEL, 64)
 
-    def computing_findings(self) -> tuple[Finding, ...]:
+    def computing_findings(self) -> tuple[ComputeCheck, ...]:
         return computing.findings(Computing("zen4", ("AVX2", "FMA"), "on"))
 
-    def graphics_findings(self) -> tuple[Finding, ...]:
+    def graphics_findings(self) -> tuple[ComputeCheck, ...]:
         return graphics_words.findings(self.graphics)
 
     runs_on = "the processor"
@@ -118,8 +118,8 @@ def test_a_busy_workstation_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch
 
 def test_each_finding_is_a_check_that_stops_nothing() -> None:
     found = (
-        Finding("gpu.policy", ok=True, found="policy says auto"),
-        Finding("gpu.device", ok=False, found="no graphics device for Vulkan", advice="Look at it."),
+        ComputeCheck("gpu.policy", ok=True, found="policy says auto"),
+        ComputeCheck("gpu.device", ok=False, found="no graphics device for Vulkan", advice="Look at it."),
     )
     checks = doctor._graphics(SimpleNamespace(graphics_findings=lambda: found))
     assert [(check.id, check.ok, check.found, check.advice) for check in checks] == [
