@@ -594,3 +594,22 @@ def test_a_large_model_has_longer_than_a_small_one() -> None:
         assert seconds(0) == 120
         assert seconds(40 * gib) > 500
         assert seconds(gib // 8) < 125
+
+
+@pytest.mark.parametrize(("seed", "repeats"), [(None, False), (0, True), (7, True)])
+def test_only_an_answer_with_a_seed_of_somebodys_has_to_come_again(
+    tmp_path: Path, seed: int | None, repeats: bool
+) -> None:
+    orders: list[Generate] = []
+
+    def script(worker: Worker) -> None:
+        order = worker.order()
+        orders.append(order)
+        worker.read(order.turn)
+        worker.send(done(order.turn))
+        worker.until_closed()
+
+    line = Line(tmp_path, script)
+    list(line.supervisor.answer(TurnId("t"), HISTORY, Sampling(max_tokens=8, seed=seed)))
+    assert [order.repeats for order in orders] == [repeats]
+    assert seed is None or orders[0].seed == seed
