@@ -199,7 +199,7 @@ def test_a_message_that_is_too_long_is_said_to_be_and_nothing_is_kept_or_cut(pro
     done = govdesk(
         profile, "ask", "--when-full", "drop-oldest", "-", passphrase=PASSPHRASE, stdin="harbour " * 9000
     )
-    assert done.returncode == 5, done.stderr
+    assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     assert "Nothing was cut" in done.stderr
     assert "The message alone is" in done.stderr

@@ -69,9 +69,10 @@ def test_its_environment_says_nothing_of_the_session(worker: tuple[int, WorkerHe
     pid, _ = worker
     entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     names = {entry.split(b"=")[0].decode() for entry in entries if entry}
-    assert names <= {"PATH", "LANG", "TZ", "GOMP_SPINCOUNT", "GGML_NO_BACKTRACE"} | {
+    assert names <= {"PATH", "LANG", "TZ", "GOMP_SPINCOUNT", "GGML_NO_BACKTRACE", "GLIBC_TUNABLES"} | {
         name for name in names if name.startswith("LC_")
     }
+    assert f"GLIBC_TUNABLES={environment.LARGE_PAGES}".encode() in entries
     assert _SECRET.encode() not in b"".join(entries)
     assert _SECRET.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 

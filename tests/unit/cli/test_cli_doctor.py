@@ -51,6 +51,7 @@ class Desk:
     runs_on = "the processor"
     probes: tuple[Probe, ...] = ()
     policy_problem = ""
+    models = SimpleNamespace(context_memory=lambda: ContextMemory(True, True, "It costs a little."))
     policy = SimpleNamespace(source=PolicySource.SITE, stamp="a policy", warning="")
 
 
