@@ -201,7 +201,8 @@ class Sequences:
             shared = min(shared, one.among_many) if exact else shared
             if shared > prefix or (shared == prefix > 0 and one.conversation == conversation):
                 prefix, source = shared, one
-        self._leave(conversation, needed=source if isinstance(source, Kept) else None)
+        if self._now.tokens != list(prompt[: len(self._now.tokens)]):  # else nothing of it is lost
+            self._leave(conversation, needed=source if isinstance(source, Kept) else None)
         if isinstance(source, Kept):
             self._bring(source)
         self.cut(self._now, prefix)

@@ -246,7 +246,11 @@ class Viewed:
         self._tick.timeout.connect(self._look)
 
     def run_turn(
-        self, conversation: ConversationId | None, prompt: str, when_full: WhenFull = WhenFull.STOP
+        self,
+        conversation: ConversationId | None,
+        prompt: str,
+        _sampling: Sampling,
+        when_full: WhenFull = WhenFull.STOP,
     ) -> Generator[TurnEvent, None, None]:
         """The chat that the page is given: the real one, its sampling fixed, its first text timed."""
         sampling = Sampling(max_tokens=self._tokens, temperature=0.0)

@@ -138,6 +138,24 @@ assert ask(text + "and the user " * 6, "b").read_tokens == 1  # its own is untou
     )
 
 
+def test_what_stands_whole_in_the_new_prompt_is_not_copied_for_it(isolated, tiny) -> None:
+    _run(
+        isolated,
+        tiny,
+        """
+keep = held._aside.keep
+copied = []
+held._aside.keep = lambda *given: copied.append(given[0].conversation) or keep(*given)
+messages = (ChatMessage(role="user", text=text + "and the user"),)
+*_, read = e.read_ahead(ReadAhead(turn="r", conversation="a draft", messages=messages), never)
+assert copied == ["a"] and read.read_tokens > 0, (copied, read)  # "a" was answered: more of it was read than stands there
+asked = ask(text + "and the user", "b")
+assert copied == ["a"] and asked.read_tokens < 12, (copied, asked)
+assert truth() == ["a", "b"]
+""",
+    )
+
+
 def test_what_is_brought_back_answers_as_if_it_had_stayed(isolated, tiny) -> None:
     _run(
         isolated,
