@@ -37,36 +37,32 @@ _SPINS = ("1000", "10000", environment.BOUNDED_SPIN, "1000000")
 
 
 class GovDesk:
-    """The real worker as it is started for a person and tuned in a quiet moment.
+    """The real worker as it is started for a person."""
 
-    Args:
-        folder: for what tuning finds.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         trust = ((config.RESOURCES / "policy" / "trust" / "development-signing.pem").read_text(),)
         manifest = read_manifest(config.MODELS / "smollm2-135m-instruct.toml", trust)
         model = models_of(manifest, config.MODELS)[0]
         self.broker = DirectBroker()
-        tunings = Tunings(folder / "tuning.json", processor.read())
         self.supervisor = Supervisor(
-            self.broker,
-            lambda: model,
-            lambda _entry: RecordSeq(1),
-            selftest.require_closed,
-            tuned=tunings.threads,
+            self.broker, lambda: model, lambda _entry: RecordSeq(1), selftest.require_closed
         )
-        info = self.supervisor.model()
+        self.supervisor.model()
+
+    def tune(self, folder: Path) -> int:
+        """As in a quiet moment: the threads that were found, told to the worker. 0: others used the machine."""
+        tunings = Tunings(folder / "tuning.json", processor.read())
         order = tunings.order("tune-bench")
         measured = self.supervisor.tune(order)
         held = self.supervisor.held
         assert held is not None
         work = fit.work_per_token(held.facts)
-        kept = tunings.keep(info.digest, measured, order, work, int(time.time())) if measured else None
-        self.tuned_threads = kept.threads if kept is not None else 0
-        """0: others used the machine, so what was measured did not count, as on a desk."""
-        if kept is not None:
-            self.supervisor.tell(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))
+        digest = held.info.digest
+        kept = tunings.keep(digest, measured, order, work, int(time.time())) if measured else None
+        if kept is None:
+            return 0
+        self.supervisor.tell(SetThreads(threads=kept.threads, batch_threads=kept.batch_threads))
+        return kept.threads
 
     def decode(self, tokens: int) -> float:
         """Tokens per second, from the first to the last."""
@@ -94,9 +90,11 @@ def measure(figures: Figures, rounds: int, tokens: int) -> None:
     for count in counts:
         for spin in _SPINS:
             loops[f"{count}-spin-{spin}"] = Loop({**clean, "GOMP_SPINCOUNT": spin}, threads=count)
+    ours = GovDesk()
     with tempfile.TemporaryDirectory() as folder:
-        ours = GovDesk(Path(folder))
-    figures.add("threads.govdesk.tuned", ours.tuned_threads, "threads; 0: it was too busy for tuning")
+        figures.add(
+            "threads.govdesk.tuned", ours.tune(Path(folder)), "threads; 0: it was too busy for tuning"
+        )
     contenders: dict[str, Callable[[], float]] = {
         name: lambda loop=loop: loop.run(decode=tokens)[1]  # type: ignore[misc]
         for name, loop in loops.items()

@@ -150,7 +150,7 @@ messages = (ChatMessage(role="user", text=text + "and the user"),)
 *_, read = e.read_ahead(ReadAhead(turn="r", conversation="a draft", messages=messages), never)
 assert copied == ["a"] and read.read_tokens > 0, (copied, read)  # "a" was answered: more of it was read than stands there
 asked = ask(text + "and the user", "b")
-assert copied == ["a"] and asked.read_tokens < 12, (copied, asked)
+assert copied == ["a"] and asked.read_tokens < 20, (copied, asked)
 assert truth() == ["a", "b"]
 """,
     )
