@@ -84,17 +84,17 @@ def measure(figures: Figures, rounds: int, tokens: int) -> None:
     """All settings in turn, `rounds` times, each round beginning with another one: idle, then busy."""
     cores = processor.read().cores
     clean = {"PATH": os.environ["PATH"], "GLIBC_TUNABLES": environment.LARGE_PAGES}
+    ours = GovDesk()
+    with tempfile.TemporaryDirectory() as folder:
+        figures.add(
+            "threads.govdesk.tuned", ours.tune(Path(folder)), "threads; 0: it was too busy for tuning"
+        )
     loops = {"one": Loop(clean, threads=1), "library-default": Loop(clean, threads=cores)}
     loops["passive"] = Loop({**clean, "OMP_WAIT_POLICY": "passive"}, threads=cores)
     counts = sorted({cores} if cores <= 2 else {max(2, cores // 2), cores - 1, cores})
     for count in counts:
         for spin in _SPINS:
             loops[f"{count}-spin-{spin}"] = Loop({**clean, "GOMP_SPINCOUNT": spin}, threads=count)
-    ours = GovDesk()
-    with tempfile.TemporaryDirectory() as folder:
-        figures.add(
-            "threads.govdesk.tuned", ours.tune(Path(folder)), "threads; 0: it was too busy for tuning"
-        )
     contenders: dict[str, Callable[[], float]] = {
         name: lambda loop=loop: loop.run(decode=tokens)[1]  # type: ignore[misc]
         for name, loop in loops.items()
