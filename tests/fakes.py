@@ -58,7 +58,7 @@ from govdesk.session.state import LockReason, Session, SessionState
 
 PASSPHRASE = "correct horse battery staple"
 CODE = "7QK4-M2XD-9FTB-W3HN-5RJC-8VPA"
-MODEL = ModelInfo("SmolLM2-135M-Instruct Q4_1", ModelDigest("ab" * 48), 8192)
+MODEL = ModelInfo("SmolLM2-135M-Instruct Q8_0", ModelDigest("ab" * 48), 8192)
 DENY = Deny("pii-block", "The message holds a value that may not be given to a model.")
 
 

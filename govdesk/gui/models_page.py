@@ -171,7 +171,6 @@ class ModelsPage(QWidget):
         work.addWidget(self.stop_button)
         work.addWidget(self.again_button, 0, Qt.AlignmentFlag.AlignLeft)
         foot = QHBoxLayout()
-        foot.addWidget(self.halve_box)
         foot.addStretch(1)
         foot.addWidget(self.verify_button)
         foot.addWidget(self.remove_button)
@@ -184,6 +183,7 @@ class ModelsPage(QWidget):
         column.addWidget(self.problem)
         column.addWidget(self.list, 2)
         column.addWidget(self.details, 3)
+        column.addWidget(self.halve_box)  # above: beside the buttons its words are cut in large print
         column.addLayout(foot)
         self.list.setMinimumHeight(_LIST_ROWS * self.fontMetrics().height())
 

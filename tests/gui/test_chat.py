@@ -298,8 +298,8 @@ def test_a_model_that_came_with_an_answer_says_its_place_once_that_is_known(qtbo
     say = said.say
     said.say = lambda text: (texts.append(text), say(text))
     ask(window, "Hello.")
-    assert texts[0] == "SmolLM2-135M-Instruct Q4_1"
-    assert texts[-1] == "SmolLM2-135M-Instruct Q4_1 · the processor with 2 threads"
+    assert texts[0] == "SmolLM2-135M-Instruct Q8_0"
+    assert texts[-1] == "SmolLM2-135M-Instruct Q8_0 · the processor with 2 threads"
 
 
 def test_an_answer_goes_on_while_another_conversation_is_open(qtbot, enter, ask, desk):
@@ -478,12 +478,12 @@ def test_a_length_says_how_many_tokens_it_is(enter, desk):
 def test_the_header_says_what_the_model_runs_on_and_why(qtbot, enter, desk, ask):
     window = enter(desk)
     said = window.workspace.model_words
-    assert said.text() == "SmolLM2-135M-Instruct Q4_1 · the processor with 2 threads"
+    assert said.text() == "SmolLM2-135M-Instruct Q8_0 · the processor with 2 threads"
     assert "no graphics card that can be used" in said.toolTip() and "SHA-384" in said.toolTip()
     assert "runs on the processor with 2 threads: no graphics" in said.accessibleDescription()
     desk.where = "A card (24 of 24 layers)"  # another worker was started
     ask(window, "Hello")
-    assert said.text() == "SmolLM2-135M-Instruct Q4_1 · A card (24 of 24 layers)"
+    assert said.text() == "SmolLM2-135M-Instruct Q8_0 · A card (24 of 24 layers)"
     assert not desk.threads["runs_on"].startswith("MainThread")
 
 

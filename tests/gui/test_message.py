@@ -29,7 +29,7 @@ def test_which_model_answered_is_there_after_reopening(qtbot, enter, ask, desk):
     window = enter(desk)
     page = ask(window, "x")
     live = page.transcript.views[-1].details.text()
-    assert live.startswith("SmolLM2-135M-Instruct Q4_1 · ")
+    assert live.startswith("SmolLM2-135M-Instruct Q8_0 · ")
     page.open(page.shown)
     qtbot.waitUntil(lambda: window.tasks.running == 0)
     assert page.transcript.views[-1].details.text() == live
