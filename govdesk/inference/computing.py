@@ -51,7 +51,7 @@ def _library(computing: Computing) -> ComputeCheck:
         case variant:
             built = f"llama.cpp's variant {variant}, the fastest that loads here"
     used = ", ".join(computing.features) or "none that it tells"
-    return ComputeCheck("compute.library", ok=True, found=f"{built}; uses {used}")
+    return ComputeCheck("compute.build", ok=True, found=f"{built}; uses {used}")
 
 
 def _attention(flash: FlashAttention) -> ComputeCheck:

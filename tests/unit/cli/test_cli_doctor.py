@@ -145,13 +145,13 @@ def test_the_library_and_flash_attention_stand_in_both_reports(
     assert found["schema"] == 1
     checks = {check["id"]: check for check in found["checks"]}
     variant = "llama.cpp's variant zen4, the fastest that loads here; uses AVX2, FMA"
-    assert checks["compute.library"] == {
-        "id": "compute.library", "ok": True, "severity": "cat3", "found": variant, "advice": ""
+    assert checks["compute.build"] == {
+        "id": "compute.build", "ok": True, "severity": "cat3", "found": variant, "advice": ""
     }  # fmt: skip
     assert checks["compute.attention"]["found"] == "flash attention is used"
     assert checks["model.conversations"]["found"] == "memory: halved. It costs a little."
     lines = _report(desk, capsys, as_json=False).splitlines()
-    assert f"ok    {'compute.library':32}  {variant}" in lines
+    assert f"ok    {'compute.build':32}  {variant}" in lines
     assert f"ok    {'compute.attention':32}  flash attention is used" in lines
 
 

@@ -29,13 +29,13 @@ def told(found: Computing) -> dict[str, tuple[bool, str]]:
 
 def test_the_variant_and_what_it_uses_are_told() -> None:
     words = told(computing.of(loaded("zen4", "AVX2", "AVX512_BF16")))
-    assert words["compute.library"] == (
+    assert words["compute.build"] == (
         True,
         "llama.cpp's variant zen4, the fastest that loads here; uses AVX2, AVX512_BF16",
     )
-    native = told(computing.of(loaded("native", "AVX2")))["compute.library"][1]
+    native = told(computing.of(loaded("native", "AVX2")))["compute.build"][1]
     assert native == "llama.cpp built for this processor; uses AVX2"
-    assert "does not say which" in told(computing.of(loaded("")))["compute.library"][1]
+    assert "does not say which" in told(computing.of(loaded("")))["compute.build"][1]
 
 
 @pytest.mark.parametrize(
