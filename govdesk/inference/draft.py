@@ -16,8 +16,7 @@ from govdesk.domain.frames import LoadModel
 from govdesk.domain.ids import RecordSeq
 from govdesk.domain.record import Entry
 from govdesk.errors import ModelError
-from govdesk.inference import fit, machine_memory, records, store
-from govdesk.inference.fit import Settings
+from govdesk.inference import fit, plan, records, store
 from govdesk.inference.gguf import GgufFacts
 from govdesk.inference.store import Model, Opened
 
@@ -105,10 +104,9 @@ def with_draft(order: LoadModel, draft: Draft | None) -> LoadModel:
 
 def _fit(large: GgufFacts, small: GgufFacts, order: LoadModel) -> bool:
     """Whether both have room; their sealed copies are made already."""
-    settings = Settings(
-        order.context_tokens, order.kv, order.micro_batch_tokens, own_weights=order.weights == "own"
-    )
-    needed = fit.memory(large, settings).peak - large.file_bytes + order.aside_bytes
+    here, settings = plan.machine(), plan.loaded_as(order)
     beside = replace(settings, context_tokens=min(order.context_tokens, small.context_tokens), kv="f16")
-    needed += fit.memory(small, beside).peak - small.file_bytes
-    return needed <= machine_memory.read().free_bytes
+    needed = order.aside_bytes
+    for facts, loaded in ((large, settings), (small, beside)):
+        needed += fit.memory(facts, loaded, here.repacked).peak - facts.file_bytes
+    return needed <= here.free_bytes

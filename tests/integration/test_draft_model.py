@@ -11,15 +11,15 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from govdesk.domain.frames import Loaded
+from govdesk.domain.frames import Loaded, LoadModel
 from govdesk.domain.ids import RecordSeq, TurnId
 from govdesk.domain.inference import Piece
 from govdesk.domain.record import Entry, Event
 from govdesk.domain.turn import Role, Sampling
 from govdesk.errors import ModelError, WorkerError
-from govdesk.inference import draft
+from govdesk.inference import draft, fit, plan
 from govdesk.inference.catalogue import Found, draft_for
-from govdesk.inference.machine_memory import MachineMemory
+from govdesk.inference.fit import Machine
 from govdesk.inference.manifest import ModelFile, Variant
 from govdesk.inference.store import Model
 from govdesk.inference.supervisor import Supervisor
@@ -29,6 +29,7 @@ from tests.tiny_models import TEMPLATE, tiny_bytes
 from tests.unit.inference.test_inference_supervisor import Line
 from tests.unit.inference.workers import TEMPLATE as SCRIPTED
 from tests.unit.inference.workers import Worker, small_model
+from tests.worker_memory import facts_of
 
 GREEDY = Sampling(max_tokens=40, temperature=0.0)
 
@@ -143,8 +144,8 @@ def test_one_that_has_no_room_is_left_out(
     tmp_path: Path, large: Model, alone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = a_model(tmp_path, "small", "qwen3", 2)
-    little = SimpleNamespace(read=lambda: MachineMemory(2**34, 2**20))  # so much is left beside the large one
-    monkeypatch.setattr(draft, "machine_memory", little)
+    here = Machine(2**34, 2**20)  # so much is left beside the large one
+    monkeypatch.setattr(draft, "plan", SimpleNamespace(machine=lambda: here, loaded_as=plan.loaded_as))
     talk = Talk(large, lambda _model: small)
     try:
         assert talk.say("the user and the system") == alone
@@ -200,3 +201,17 @@ def test_a_worker_that_says_what_cannot_be_is_stopped(tmp_path: Path, said: str)
     with pytest.raises(WorkerError) as caught:
         line.supervisor.model()
     assert caught.value.code == "worker.garbage"
+
+
+def test_what_is_kept_in_an_order_of_its_own_counts(large: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = facts_of(large.path)
+    order = LoadModel(context_tokens=512, threads=1, aside_bytes=0)
+    alone = fit.memory(facts, plan.loaded_as(order))
+    free = 2 * (alone.peak - facts.file_bytes)
+
+    def fits(free_bytes: int, repacked: frozenset[str]) -> bool:
+        monkeypatch.setattr(plan, "machine", lambda: Machine(2**40, free_bytes, repacked))
+        return draft._fit(facts, facts, order)
+
+    assert fits(free, frozenset()) and not fits(free - 1, frozenset())
+    assert not fits(free, frozenset(use.name for use in facts.formats))

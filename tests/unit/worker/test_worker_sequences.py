@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_models import tiny_bytes
-
 # In a process of its own: the library's threads and limits are no part of the tests' process.
 _ENGINE = """
 import os, sys
@@ -41,13 +39,6 @@ text = "the user and the system " * 8
 whole = ask(text, "a").prompt_tokens
 truth()
 """
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("tiny") / "model.gguf"
-    path.write_bytes(tiny_bytes("qwen3"))
-    return path
 
 
 def _run(isolated, tiny: Path, code: str, aside_bytes: int = 2**26) -> None:

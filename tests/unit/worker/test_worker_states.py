@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.tiny_models import tiny_bytes
-
 # In a process of its own: the library's threads and limits are no part of the tests' process.
 _ENGINE = """
 import array, os, struct, sys
@@ -65,13 +61,6 @@ prompt = tokens_of(TEXT)
 done = ask(TEXT, "a")
 assert done.answer_tokens == 9 and len(held.of("a").tokens) == len(prompt) + 8
 """
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("tiny") / "model.gguf"
-    path.write_bytes(tiny_bytes("qwen3"))
-    return path
 
 
 def _run(isolated, tiny: Path, code: str, aside_bytes: int = 2**26) -> None:
